@@ -1,0 +1,124 @@
+/* One path for every door: prepare(row, arguments) -> call, issue(call) -> answer, finish(call). */
+#ifndef RAWSYS_CALL_H
+#define RAWSYS_CALL_H
+
+#include "complain.h"
+#include "handle.h"
+#include "row.h"
+#include "syscall.h"
+
+#define RS_UNMEASURED SIZE_MAX /* an address, NULL, a number: nothing is known of the memory behind it */
+
+struct rs_pin {
+    enum { RS_PIN_VIEW, RS_PIN_OBJECT, RS_PIN_HANDLE } what;
+    union {
+        Py_buffer view;
+        PyObject *object;
+        struct { struct rs_handle *handle; unsigned generation; } taken;
+    };
+};
+
+struct rs_call {
+    const struct rs_row *row;
+    long word[6];
+    size_t length[6]; /* bytes of memory behind each word; set for memory arguments only */
+    unsigned pins;
+    unsigned pointed; /* our copy of a length that stands in memory, and where it came from */
+    void *pointed_home;
+    struct rs_pin pin[6];
+};
+
+extern int rs_utf8_names; /* file names are encoded as UTF-8 */
+
+/* Convert one argument into its word; 0, or -1 with an exception.  Memory is pinned, a Handle counted. */
+int rs_convert(struct rs_call *call, unsigned i, PyObject *object);
+
+/* Every memory argument whose length is known has to be as long as the row says. */
+int rs_check_extent(struct rs_call *call, unsigned i);
+
+/* What the row cannot say by itself: clone's and clone3's flags, ioctl's own length. */
+int rs_check_row(struct rs_call *call);
+
+void rs_unpin(struct rs_call *call);
+
+/* An int argument in the way that almost all come: small, exact, in range. */
+static inline int rs_small_int(PyObject *object, unsigned bits, long *word)
+{
+    if (!PyLong_CheckExact(object))
+        return 0;
+    int overflow;
+    long value = PyLong_AsLongAndOverflow(object, &overflow);
+    if (overflow || (bits < 64 && (value < -(1L << (bits - 1)) || value >= 1L << bits)))
+        return 0;
+    *word = value;
+    return 1;
+}
+
+static inline __attribute__((always_inline)) int rs_convert_fast(struct rs_call *call, unsigned i, PyObject *object)
+{
+    const struct rs_arg *arg = &call->row->arg[i];
+    if (arg->kind == RS_NUMBER && rs_small_int(object, arg->bits, &call->word[i]))
+        return 0;
+    if (arg->kind == RS_FD && rs_small_int(object, 31, &call->word[i])) /* 2**31-1 is the last C int */
+        return 0;
+    return rs_convert(call, i, object);
+}
+
+static inline void rs_finish(struct rs_call *call)
+{
+    if (call->pins)
+        rs_unpin(call);
+}
+
+static inline __attribute__((always_inline)) int
+rs_prepare(struct rs_call *call, const struct rs_row *row, PyObject *const *args, Py_ssize_t count)
+{
+    call->row = row;
+    call->pins = 0;
+    call->pointed_home = NULL;
+    if (RS_UNLIKELY(count != row->arity))
+        return rs_wrong_count(row, count), -1;
+    if (RS_UNLIKELY(row->flags & RS_REFUSED))
+        return rs_refused(row, ""), -1;
+#pragma GCC unroll 6
+    for (unsigned i = 0; i < row->arity; i++)
+        if (RS_UNLIKELY(rs_convert_fast(call, i, args[i]) < 0))
+            goto refused;
+#pragma GCC unroll 6
+    for (unsigned i = 0; i < row->arity; i++)
+        if (row->arg[i].extent != RS_UNKNOWN && RS_UNLIKELY(rs_check_extent(call, i) < 0))
+            goto refused;
+    if ((row->flags & (RS_CLONE | RS_CLONE3 | RS_IOCTL | RS_GETSOCKOPT)) && rs_check_row(call) < 0)
+        goto refused;
+    return 0;
+refused:
+    rs_finish(call);
+    return -1;
+}
+
+/* The instruction with the words of a prepared call. */
+static inline __attribute__((always_inline)) long rs_enter(const struct rs_row *row, const long *word)
+{
+    long answer = rs_syscall(row->number, row->arity, word);
+    return row->flags & RS_ANSWER32 ? (int)answer : answer;
+}
+
+/* The GIL law: what may block lets the other threads run; fork, clone and the closed list of short calls keep it. */
+static inline __attribute__((always_inline)) long rs_issue(const struct rs_call *call)
+{
+    const struct rs_row *row = call->row;
+    if (!(row->flags & RS_BLOCKS))
+        return rs_enter(row, call->word);
+    PyThreadState *state = PyEval_SaveThread();
+    long answer = rs_enter(row, call->word);
+    PyEval_RestoreThread(state);
+    return answer;
+}
+
+/* The kernel's answer as an int: -errno, or the value, which above 2**63 is an address or an offset and never negative. */
+static inline PyObject *rs_answer(long answer)
+{
+    return RS_LIKELY(answer >= -4095) ? PyLong_FromLong(answer) : PyLong_FromUnsignedLong((unsigned long)answer);
+}
+
+#endif

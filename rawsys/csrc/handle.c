@@ -1,0 +1,454 @@
+#include "handle.h"
+
+#include "call.h"
+
+#define SYS_close 3
+#define SYS_mmap 9
+#define SYS_fcntl 72
+#define SYS_madvise 28
+
+PyTypeObject *rs_handle_type, *rs_fd_class;
+
+/* ---- fork generation ---- */
+
+_Atomic uint32_t *rs_generation_page;
+static _Atomic uint32_t last_generation; /* ordinary memory: a child counts on from its parent's number */
+
+unsigned rs_generation_renew(void)
+{
+    unsigned next = atomic_fetch_add(&last_generation, 1) + 1;
+    next = (next & 0xffff) ? next & 0xffff : 1;
+    atomic_store(rs_generation_page, next);
+    return next;
+}
+
+static int map_generation_page(void)
+{
+    /* 3 = PROT_READ | PROT_WRITE, 0x22 = MAP_PRIVATE | MAP_ANONYMOUS, 18 = MADV_WIPEONFORK */
+    long page = rs_syscall6(SYS_mmap, 0, 4096, 3, 0x22, -1, 0);
+    if (rs_failed(page) || rs_failed(rs_syscall3(SYS_madvise, page, 4096, 18)))
+        return -1;
+    rs_generation_page = (_Atomic uint32_t *)page;
+    rs_generation_renew();
+    return 0;
+}
+
+/* ---- who owns which number ----
+ *
+ * A serial number for each descriptor that an owner here holds.  It refuses a second owner, and it
+ * notices that somebody closed ours behind our back and the number now belongs to another owner: the
+ * stale one then never closes the stranger.  Pages of 2**20 numbers, touched as they are used.
+ */
+#define OWNERS_A_PAGE (1u << 20)
+static _Atomic uint32_t first_owners[OWNERS_A_PAGE];
+static _Atomic uint32_t *owners[2048] = {first_owners};
+static _Atomic uint32_t last_serial;
+
+static _Atomic uint32_t *owner_of(unsigned number)
+{
+    _Atomic uint32_t **page = &owners[number / OWNERS_A_PAGE];
+    if (RS_UNLIKELY(!*page) && !(*page = PyMem_RawCalloc(OWNERS_A_PAGE, sizeof **page)))
+        return NULL;
+    return *page + number % OWNERS_A_PAGE;
+}
+
+static uint32_t new_serial(void)
+{
+    uint32_t serial;
+    while (!(serial = atomic_fetch_add(&last_serial, 1) + 1))
+        ; /* 0 says that nobody owns it */
+    return serial;
+}
+
+static int disown(struct rs_handle *handle, unsigned number)
+{
+    uint32_t serial = handle->serial;
+    _Atomic uint32_t *owner = owner_of(number);
+    return !serial || (owner && atomic_compare_exchange_strong(owner, &serial, 0));
+}
+
+/* ---- life of a handle ---- */
+
+static PyObject *allocate(PyTypeObject *type)
+{
+    struct rs_handle *handle = (struct rs_handle *)PyType_GenericAlloc(type, 0);
+    if (handle)
+        atomic_init(&handle->word, RS_CLOSED | RS_NO_NUMBER);
+    return (PyObject *)handle;
+}
+
+static void hold(struct rs_handle *handle, int number)
+{
+    atomic_store(&handle->word, (uint64_t)number | (uint64_t)rs_generation() << 48);
+}
+
+/* An owner for a number that the kernel has just given: whoever was noted before it has lost it. */
+PyObject *rs_handle_fresh(PyTypeObject *type, int number)
+{
+    struct rs_handle *handle = (struct rs_handle *)allocate(type);
+    _Atomic uint32_t *owner = handle ? owner_of((unsigned)number) : NULL;
+    if (!owner) {
+        rs_syscall1(SYS_close, number);
+        Py_XDECREF(handle);
+        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+    }
+    handle->serial = new_serial();
+    atomic_store(owner, handle->serial);
+    hold(handle, number);
+    return (PyObject *)handle;
+}
+
+PyObject *rs_fd_fresh(int number)
+{
+    if (RS_UNLIKELY(!rs_fd_class)) {
+        PyObject *module = PyImport_ImportModule("rawsys.fd"); /* registers the class */
+        Py_XDECREF(module);
+        if (!module) {
+            rs_syscall1(SYS_close, number);
+            return NULL;
+        }
+    }
+    return rs_handle_fresh(rs_fd_class, number);
+}
+
+int rs_handle_refuse(struct rs_handle *handle, uint64_t word)
+{
+    if (word & RS_CLOSED)
+        rs_complain("ClosedError", "%R can no longer be used", handle);
+    else
+        rs_complain("BusyError", "65,535 calls use %R already", handle);
+    return -1;
+}
+
+int rs_handle_number(struct rs_handle *handle)
+{
+    uint64_t word = rs_handle_word(handle);
+    return word & RS_CLOSED ? rs_handle_refuse(handle, word) : (int)(word & RS_NUMBER_MASK);
+}
+
+static unsigned in_flight(uint64_t word)
+{
+    return RS_GENERATION(word) == rs_generation() ? RS_COUNT(word) : 0;
+}
+
+/* Takes the number away from new calls; gives the word as it was before. */
+static uint64_t shut(struct rs_handle *handle, int only_if_idle)
+{
+    for (;;) {
+        uint64_t word = rs_handle_word(handle), calls = in_flight(word);
+        if ((word & RS_CLOSED) || (only_if_idle && calls))
+            return word;
+        uint64_t number = calls ? word & RS_NUMBER_MASK : RS_NO_NUMBER;
+        if (rs_handle_replace(handle, word, number | RS_CLOSED | calls << 32 | (uint64_t)rs_generation() << 48))
+            return word;
+    }
+}
+
+int rs_handle_into_raw(struct rs_handle *handle)
+{
+    uint64_t word = shut(handle, 1);
+    if (word & RS_CLOSED)
+        return rs_handle_refuse(handle, word);
+    if (in_flight(word)) {
+        rs_complain("BusyError", "%R is in use by %d call%s; its number cannot be taken away now", handle, (int)in_flight(word),
+                    in_flight(word) == 1 ? "" : "s");
+        return -1;
+    }
+    disown(handle, word & RS_NUMBER_MASK);
+    return (int)(word & RS_NUMBER_MASK);
+}
+
+/* The kernel's close, once: a failed close has released the number all the same (close(2)), and a
+ * number that is another owner's by now is not ours to close. */
+static long close_number(struct rs_handle *handle, unsigned number)
+{
+    if (!handle->serial)
+        return 0;
+    if (!disown(handle, number))
+        return -9; /* EBADF: somebody closed ours */
+    PyThreadState *state = PyEval_SaveThread();
+    long answer = rs_syscall1(SYS_close, number);
+    PyEval_RestoreThread(state);
+    return answer;
+}
+
+static int raise_close(unsigned number, long answer)
+{
+    PyObject *argument = PyLong_FromLong((long)number);
+    if (argument)
+        rs_os_error(rs_row(SYS_close), &argument, 1, answer);
+    Py_XDECREF(argument);
+    return -1;
+}
+
+static int close_handle(struct rs_handle *handle)
+{
+    uint64_t word = shut(handle, 0);
+    if ((word & RS_CLOSED) || in_flight(word))
+        return 0; /* released before, or the last running call will do it */
+    long answer = close_number(handle, word & RS_NUMBER_MASK);
+    return rs_failed(answer) ? raise_close(word & RS_NUMBER_MASK, answer) : 0;
+}
+
+/* Closes what was shut while calls were running.  There is no caller to raise to: sys.unraisablehook. */
+void rs_handle_close_deferred(struct rs_handle *handle)
+{
+    PyObject *type, *value, *traceback;
+    unsigned number = rs_handle_word(handle) & RS_NUMBER_MASK;
+    PyErr_Fetch(&type, &value, &traceback);
+    atomic_store(&handle->word, RS_CLOSED | RS_NO_NUMBER);
+    long answer = close_number(handle, number);
+    if (rs_failed(answer)) {
+        raise_close(number, answer);
+        PyErr_WriteUnraisable((PyObject *)handle);
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+/* Garbage collection without release: warn, with the repr that says what leaked, and release. */
+static void finalize(PyObject *self)
+{
+    struct rs_handle *handle = (struct rs_handle *)self;
+    PyObject *type, *value, *traceback;
+    uint64_t word = rs_handle_word(handle);
+    PyErr_Fetch(&type, &value, &traceback);
+    if ((word & RS_CLOSED) && (word & RS_NUMBER_MASK) != RS_NO_NUMBER) {
+        rs_handle_close_deferred(handle); /* shut in the parent while a thread used it that does not exist here */
+    } else if (!(word & RS_CLOSED) && handle->serial) {
+        if (PyErr_ResourceWarning(self, 1, "unclosed %R", self) < 0)
+            PyErr_WriteUnraisable(self);
+        if (close_handle(handle) < 0)
+            PyErr_WriteUnraisable(self);
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+static void dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    if (type == rs_handle_type || type == rs_fdio_type)
+        finalize(self); /* a Python subclass has done it through tp_finalize */
+    release(self);
+    Py_DECREF(type);
+}
+
+/* ---- methods ---- */
+
+static const struct rs_row adoption = {
+    .name = "adopt", .signature = "Fd(number, /)", .arity = 1,
+    .arg = {{.name = "number", .kind = RS_NUMBER, .bits = 32}},
+};
+
+static int one_number(PyObject *object, const char *name)
+{
+    struct rs_call call = {.row = &adoption};
+    if (rs_convert(&call, 0, object) < 0)
+        return -1;
+    if (call.word[0] >= 0 && call.word[0] <= (long)RS_NUMBER_MASK - 1)
+        return (int)call.word[0];
+    PyErr_Format(PyExc_ValueError, "%s: a descriptor is a number from 0 to %d, not %ld", name, (int)RS_NUMBER_MASK - 1, call.word[0]);
+    return -1;
+}
+
+static int open_number(PyObject *object, const char *name)
+{
+    int number = one_number(object, name);
+    long answer = number < 0 ? 0 : rs_syscall2(SYS_fcntl, number, 1 /* F_GETFD */);
+    if (!rs_failed(answer))
+        return number;
+    PyObject *argument[3] = {object, PyLong_FromLong(1), PyLong_FromLong(0)};
+    rs_os_error(rs_row(SYS_fcntl), argument, 3, answer);
+    Py_XDECREF(argument[1]);
+    Py_XDECREF(argument[2]);
+    return -1;
+}
+
+static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    PyObject *object;
+    static char *names[] = {"", NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O", names, &object))
+        return NULL;
+    int number = open_number(object, "adopt");
+    _Atomic uint32_t *owner = number < 0 ? NULL : owner_of((unsigned)number);
+    struct rs_handle *handle = owner ? (struct rs_handle *)allocate(type) : NULL;
+    if (!handle)
+        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
+    uint32_t serial = new_serial(), nobody = 0;
+    if (!atomic_compare_exchange_strong(owner, &nobody, serial)) {
+        rs_complain("BusyError", "descriptor %d has an owner already; use borrow(%d), or dup() it", number, number);
+        Py_DECREF(handle);
+        return NULL;
+    }
+    handle->serial = serial;
+    hold(handle, number);
+    return (PyObject *)handle;
+}
+
+static PyObject *handle_borrow(PyObject *class, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 1)
+        return PyErr_Format(PyExc_TypeError, "borrow(number, /) takes 1 argument, got %zd", count);
+    int number = open_number(args[0], "borrow");
+    struct rs_handle *handle = number < 0 ? NULL : (struct rs_handle *)allocate((PyTypeObject *)class);
+    if (handle)
+        hold(handle, number);
+    return (PyObject *)handle;
+}
+
+/* For the storeys above: a number that the kernel has given a moment ago. */
+static PyObject *handle_fresh(PyObject *class, PyObject *const *args, Py_ssize_t count)
+{
+    int number = count == 1 ? one_number(args[0], "fresh") : -1;
+    if (number < 0)
+        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "_fresh(number, /) takes 1 argument, got %zd", count);
+    return rs_handle_fresh((PyTypeObject *)class, number);
+}
+
+static PyObject *handle_owned(PyObject *class, PyObject *const *args, Py_ssize_t count)
+{
+    (void)class;
+    int number = count == 1 ? one_number(args[0], "owned") : -1;
+    if (number < 0)
+        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "_owned(number, /) takes 1 argument, got %zd", count);
+    _Atomic uint32_t *owner = owner_of((unsigned)number);
+    return PyBool_FromLong(owner && atomic_load(owner) != 0);
+}
+
+static PyObject *handle_fileno(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args, (void)count;
+    int number = rs_handle_number((struct rs_handle *)self);
+    return number < 0 ? NULL : PyLong_FromLong(number);
+}
+
+static PyObject *handle_into_raw(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args, (void)count;
+    int number = rs_handle_into_raw((struct rs_handle *)self);
+    return number < 0 ? NULL : PyLong_FromLong(number);
+}
+
+static PyObject *handle_close(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args, (void)count;
+    if (close_handle((struct rs_handle *)self) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *handle_enter(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args, (void)count;
+    if (rs_handle_number((struct rs_handle *)self) < 0)
+        return NULL;
+    Py_INCREF(self);
+    return self;
+}
+
+static PyObject *handle_reduce(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args, (void)count;
+    return PyErr_Format(PyExc_TypeError, "%R cannot be copied or pickled: one owner for each resource; use dup()", self);
+}
+
+static PyObject *handle_closed(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong((rs_handle_word((struct rs_handle *)self) & RS_CLOSED) != 0);
+}
+
+static PyObject *handle_repr(PyObject *self)
+{
+    struct rs_handle *handle = (struct rs_handle *)self;
+    uint64_t word = rs_handle_word(handle);
+    unsigned number = word & RS_NUMBER_MASK, calls = in_flight(word);
+    PyObject *name = PyType_GetName(Py_TYPE(self)), *text;
+    if (!name)
+        return NULL;
+    if ((word & RS_CLOSED) && number == RS_NO_NUMBER)
+        text = PyUnicode_FromFormat("<%U closed>", name);
+    else if (word & RS_CLOSED)
+        text = PyUnicode_FromFormat("<%U %u closed, after %u call%s>", name, number, calls, calls == 1 ? "" : "s");
+    else
+        text = PyUnicode_FromFormat("<%U %u%s>", name, number, handle->serial ? "" : " borrowed");
+    Py_DECREF(name);
+    return text;
+}
+
+static PyMethodDef methods[] = {
+    {"borrow", (PyCFunction)(void (*)(void))handle_borrow, METH_FASTCALL | METH_CLASS,
+     "borrow($type, number, /)\n--\n\nUse a descriptor that somebody else owns: it is never closed from here.\n\n"
+     "Raises OSError (EBADF) when the number is not open."},
+    {"_fresh", (PyCFunction)(void (*)(void))handle_fresh, METH_FASTCALL | METH_CLASS,
+     "_fresh($type, number, /)\n--\n\nOwn a number that the kernel has just given."},
+    {"_owned", (PyCFunction)(void (*)(void))handle_owned, METH_FASTCALL | METH_CLASS,
+     "_owned($type, number, /)\n--\n\nTrue when an owner in this process holds that number."},
+    RS_METHOD("fileno", handle_fileno,
+              "fileno($self, /)\n--\n\nThe descriptor as an int, for select and other libraries; it stays owned here.\n\n"
+              "Raises ClosedError after close() or into_raw()."),
+    RS_METHOD("into_raw", handle_into_raw,
+              "into_raw($self, /)\n--\n\nGive the descriptor away: the number is the caller's to close.\n\n"
+              "Raises BusyError while a call in another thread uses it, ClosedError when it is closed."),
+    RS_METHOD("close", handle_close,
+              "close($self, /)\n--\n\n`close(2)`: release the descriptor; doing it again does nothing.\n\n"
+              "New calls are refused at once.  While another thread is inside a call with it, that call goes on\n"
+              "(a blocked reader is not woken) and the last one closes the number.\n\n"
+              "Raises OSError when the kernel reports an error (EIO, ENOSPC, EINTR); the descriptor is gone all the same."),
+    RS_METHOD("__enter__", handle_enter, "__enter__($self, /)\n--\n\nThe owner itself; ClosedError when it is closed."),
+    RS_METHOD("__exit__", handle_close, "__exit__($self, /, *exception)\n--\n\nCloses."),
+    RS_METHOD("__reduce__", handle_reduce, "__reduce__($self, /)\n--\n\nRefused: an owner cannot be copied or pickled."),
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef getters[] = {
+    {"closed", handle_closed, NULL, "True after close() or into_raw().", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "Handle(number, /)\n--\n\nAn owned descriptor: the base of everything here that holds one.\n\n"
+                "Adopts an open number.  Every call here takes a Handle where it takes a descriptor, and counts the calls\n"
+                "in flight, so that the number is never closed under a call in another thread.\n\n"
+                "Raises OSError (EBADF) when the number is not open, BusyError when an owner in this process holds it."},
+    {Py_tp_new, handle_new},
+    {Py_tp_dealloc, dealloc},
+    {Py_tp_finalize, finalize},
+    {Py_tp_repr, handle_repr},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, getters},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {
+    .name = "rawsys.fd.Handle",
+    .basicsize = sizeof(struct rs_handle),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = slots,
+};
+
+static PyObject *register_fd(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module, (void)count;
+    Py_INCREF(args[0]);
+    rs_fd_class = (PyTypeObject *)args[0];
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    RS_METHOD("register_fd", register_fd, "register_fd($module, cls, /)\n--\n\nThe class that checked calls give new descriptors to."),
+    {NULL, NULL, 0, NULL},
+};
+
+int rs_handle_setup(PyObject *module)
+{
+    if (map_generation_page() < 0) {
+        PyErr_SetString(PyExc_ImportError, "rawsys: the kernel refuses mmap or MADV_WIPEONFORK (Linux 4.14)");
+        return -1;
+    }
+    rs_handle_type = (PyTypeObject *)PyType_FromSpec(&spec);
+    if (!rs_handle_type || PyModule_AddObjectRef(module, "Handle", (PyObject *)rs_handle_type) < 0)
+        return -1;
+    return PyModule_AddFunctions(module, functions);
+}

@@ -1,0 +1,95 @@
+"""Exceptions of rawsys, and how an OSError of a system call is worded.
+
+What the kernel refuses is an OSError (with the subclass that Python has for the errno, and a note that
+names the call).  Our own exceptions are few and say a state::
+
+    RawsysError
+    +-- ClosedError(ValueError)             the owner was closed, or its number given away
+    +-- BusyError(RuntimeError)             somebody uses or owns it now
+    +-- RefusedCallError(NotImplementedError)   a call that cannot return through its caller's frame
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+
+
+class RawsysError(Exception):
+    """Base of the exceptions that rawsys adds; what the kernel refuses is OSError instead."""
+
+
+class ClosedError(RawsysError, ValueError):
+    """The owner was closed, or its number given away with into_raw(); nothing was done."""
+
+
+class BusyError(RawsysError, RuntimeError):
+    """The resource is in use by a call in another thread, or has an owner already; nothing was done."""
+
+
+class RefusedCallError(RawsysError, NotImplementedError):
+    """The call cannot return through its caller's frame; the message names what to use instead."""
+
+
+_SHOWN_BYTES = 32
+
+
+def _shown(value: object, family: str | None) -> str:
+    """One argument as strace would show it."""
+    from rawsys import constants
+
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return constants.decode(family, value) if family else str(int(value))
+    if isinstance(value, (str, os.PathLike)):
+        return f'"{os.fspath(value)!s}"'
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        data = bytes(value[:_SHOWN_BYTES]) if isinstance(value, (bytes, bytearray)) else b""
+        more = "..." if len(value) > len(data) else ""
+        return f"{data!r}{more}" if isinstance(value, bytes) else f"<{len(value)} bytes>"
+    if hasattr(value, "fileno"):
+        try:
+            return str(value.fileno())
+        except (ValueError, OSError):
+            pass
+    return repr(value) if len(repr(value)) <= 80 else f"<{type(value).__name__}>"
+
+
+def describe(name: str, arguments: Sequence[object]) -> str:
+    """A call with its arguments, as ``openat(AT_FDCWD, "/x", O_RDONLY)``."""
+    from rawsys.table import TABLE
+
+    kinds = TABLE[name].arguments
+    shown = []
+    for argument, value in zip(kinds, arguments, strict=False):
+        family = "AT" if argument.kind == "dirfd" else "Signal" if argument.kind == "signal" else argument.family
+        if argument.kind == "mode" and isinstance(value, int):
+            shown.append(f"0o{value:o}")
+        else:
+            shown.append(_shown(value, family if argument.kind != "dirfd" or value == -100 else None))
+    return f"{name}({', '.join(shown)})"
+
+
+def os_error(name: str, arguments: Sequence[object], errno: int) -> OSError:
+    """The OSError for a failed call: right subclass, file names, and a note that names the call."""
+    from rawsys.table import TABLE
+
+    entry = TABLE[name]
+    paths = [v for a, v in zip(entry.arguments, arguments, strict=False) if a.kind == "path" and v is not None]
+    paths = [os.fspath(v) for v in paths if isinstance(v, (str, bytes, os.PathLike))]
+    error = OSError(errno, os.strerror(errno), *paths[:1], *((None, paths[1]) if len(paths) > 1 else ()))
+    error.add_note(f"in {describe(name, arguments)}")
+    if errno == 38 and entry.since:
+        error.add_note(f"{name} needs Linux {entry.since} or a filter that allows it; this is Linux {platform.release()}")
+    return error
+
+
+def no_such_call(module: str, name: str) -> AttributeError:
+    """The AttributeError for a name that no call has, with the near misses."""
+    from rawsys.table import TABLE
+
+    near = TABLE.near(name)
+    hint = f"; did you mean {' or '.join(near)}?" if near and not name.startswith("__") else ""
+    return AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)

@@ -1,0 +1,26 @@
+"""Every system call by name: the kernel's own answer, a value or -errno.
+
+Each function is a built-in with the kernel's name and argument order, made from one row of
+`rawsys.table`.  Nothing is retried and nothing is raised for what the kernel refuses; arguments that
+cannot be right (a buffer that is too short, a number that does not fit) are refused before the call.
+
+Safety: an int in the place of memory is an address and is passed on unchecked.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from rawsys._native.install import install
+
+install(sys.modules[__name__], "raw")
+
+
+def __getattr__(name: str) -> object:
+    from rawsys.errors import no_such_call
+
+    raise no_such_call(__name__, name)
+
+
+__all__ = sorted(name for name, value in globals().items() if type(value) is type(len))  # noqa: PLE0605 - built-ins only
+del sys, install
