@@ -44,13 +44,27 @@ _KINDS = {"fd": "RS_FD", "dirfd": "RS_FD", "path": "RS_PATH", "str": "RS_STR", "
 _RETURNS = {"none": "RS_NONE", "fd": "RS_NEWFD", "never": "RS_NEVER"}
 
 
-def c_argument(argument: Any) -> str:
+def c_words(entry: Any, expression: str, words: str) -> str:
+    """An expression of a row in C: each argument's name becomes its word, as wide as the kernel reads it.
+
+    Inside ``u32(argument, offset)`` the name stands for the argument itself.
+    """
+    numbers = {a.name: i for i, a in enumerate(entry.arguments)}
+    casts = {a.name: f"{'' if a.signed else 'unsigned '}{'int' if a.bits == 32 else 'long'}" for a in entry.arguments}
+    expression = re.sub(r"u32\((\w+)", lambda m: f"rs_u32(word, length, {numbers[m[1]]}", expression)
+    return re.sub(
+        r"\b[a-z_]\w*", lambda m: f"({casts[m[0]]}){words}[{numbers[m[0]]}]" if m[0] in numbers else m[0], expression
+    )
+
+
+def c_argument(entry: Any, argument: Any) -> str:
     """One ``struct rs_arg``."""
     extent = argument.extent
+    computed = f"extent_{entry.name}_{argument.name}" if extent and extent.form == "computed" else "0"
     return (
         f'{{"{argument.name}", {_KINDS.get(argument.kind, "RS_NUMBER")}, {argument.bits}, {int(argument.signed)}, '
         f"{int(argument.kind == 'addr')}, {'RS_' + extent.form.upper() if extent else 'RS_UNKNOWN'}, "
-        f"{extent.argument if extent else 0}, {extent.scale if extent else 0}, {extent.plus if extent else 0}}}"
+        f"{extent.argument if extent else 0}, {extent.scale if extent else 0}, {extent.plus if extent else 0}, {computed}}}"
     )
 
 
@@ -68,24 +82,19 @@ def c_flags(entry: Any) -> str:
     return " | ".join(flags) or "0"
 
 
-def c_condition(entry: Any) -> str:
-    """The C expression of ``fd if EXPR``, with each argument's name replaced by its word, as wide as the kernel reads it."""
-    words = {
-        a.name: f"({'' if a.signed else 'unsigned '}{'int' if a.bits == 32 else 'long'})w[{i}]"
-        for i, a in enumerate(entry.arguments)
-    }
-    return re.sub(r"\b[a-z_]\w*", lambda name: words[name[0]], entry.fd_condition)
-
-
 def c_row(entry: Any) -> str:
-    """The definition of ``row_NAME``."""
-    condition, fd_if = "", "0"
+    """The definition of ``row_NAME``, after the functions that it points to."""
+    functions, fd_if = "", "0"
     if entry.fd_condition:
         fd_if = f"fd_if_{entry.name}"
-        condition = f"static int {fd_if}(const long *w) {{ return {c_condition(entry)}; }}\n"
-    arguments = ", ".join(map(c_argument, entry.arguments)) or "{0}"
+        functions = f"static int {fd_if}(const long *word) {{ return {c_words(entry, entry.fd_condition, 'word')}; }}\n"
+    for a in entry.arguments:
+        if a.extent and a.extent.form == "computed":
+            size = c_words(entry, a.extent.text, "word")
+            functions += f"static size_t extent_{entry.name}_{a.name}(const long *word, const size_t *length) {{ (void)length; return (size_t)({size}); }}\n"
+    arguments = ", ".join(c_argument(entry, a) for a in entry.arguments) or "{0}"
     return (
-        f"{condition}static const struct rs_row row_{entry.name} = {{{c_string(entry.name)}, {c_string(entry.signature.replace(', /', ''))}, "
+        f"{functions}static const struct rs_row row_{entry.name} = {{{c_string(entry.name)}, {c_string(entry.signature.replace(', /', ''))}, "
         f"{c_string(entry.instead or '')}, {entry.number}, {len(entry.arguments)}, {_RETURNS.get(entry.returns, 'RS_INT')}, "
         f"{c_flags(entry)}, {fd_if}, {{{arguments}}}}};"
     )

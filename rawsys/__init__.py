@@ -1,4 +1,77 @@
-"""rawsys"""
+"""System calls of x86-64 Linux, at the cost of the instruction, and safe by ownership.
+
+Four storeys, each built on the ones below it::
+
+    owned     Fd and the other owners     released once, never used after it, never a stranger's
+    checked   rawsys.syscalls.NAME(...)   every call by name: OSError on failure, an Fd for a new descriptor
+    raw       rawsys.raw.NAME(...)        the kernel's own answer: a value, or -errno
+    shim      rawsys._shim                C, compiled at installation: the only place with inline assembly
+
+`rawsys.table` describes every call.  Topic modules (`rawsys.constants`, `rawsys.structs`, ...) load when
+first used.
+"""
+
+from __future__ import annotations
+
 import sys
-from rawsys._native.install import install
-install(sys.modules[__name__], "top")
+
+if sys.platform != "linux" or sys.maxsize != 2**63 - 1 or __import__("os").uname().machine != "x86_64":
+    raise ImportError("rawsys needs Linux on x86-64 and a 64-bit Python")
+
+try:
+    from rawsys._native.install import install as _install
+except ModuleNotFoundError as error:
+    if error.name != "rawsys._shim":
+        raise
+    raise ImportError(
+        f"rawsys has no compiled module in {__path__[0]}: this is the source folder; "
+        "run from elsewhere after `pip install .`, or install it in place with `pip install -e .`"
+    ) from None
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rawsys import constants, errors, raw, structs, syscalls
+    from rawsys._top import raw_close, raw_exit, raw_fork, raw_getpid, raw_getppid, raw_gettid, raw_kill, raw_read, raw_write, syscall
+    from rawsys.fd import Fd, Handle
+    from rawsys.table import TABLE as table
+
+_install(sys.modules[__name__], "top")
+
+_MODULES = ("constants", "errors", "fd", "raw", "signals", "structs", "syscalls", "table")
+_FROM = {"Fd": "fd", "Handle": "fd"}
+
+__all__ = [
+    "Fd",
+    "Handle",
+    "constants",
+    "errors",
+    "raw",
+    "raw_close",
+    "raw_exit",
+    "raw_fork",
+    "raw_getpid",
+    "raw_getppid",
+    "raw_gettid",
+    "raw_kill",
+    "raw_read",
+    "raw_write",
+    "structs",
+    "syscall",
+    "syscalls",
+    "table",
+]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(f"rawsys.{name}")
+    if name in _FROM:
+        value = globals()[name] = getattr(import_module(f"rawsys.{_FROM[name]}"), name)
+        return value
+    raise AttributeError(f"module 'rawsys' has no attribute {name!r}", name=name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -45,7 +45,8 @@ class Extent(NamedTuple):
 
     ``form`` is ``constant`` (`plus` bytes), ``scaled`` (argument `argument` times `scale`, `plus` more),
     ``pointed`` (the 32-bit number in the memory of `argument`), ``bits`` (whole 64-bit words for that many
-    bits, `plus` fewer) or ``pages`` (one byte for each 4096 bytes of `argument`).
+    bits, `plus` fewer), ``pages`` (one byte for each 4096 bytes of `argument`) or ``computed`` (`text` is an
+    expression in C over argument names, ``max(a, b)`` and ``u32(argument, offset)``, a number in its memory).
     """
 
     form: str
@@ -138,7 +139,10 @@ def _argument(text: str) -> tuple[Argument, str | None]:
 def _extent(text: str, names: list[str]) -> Extent:
     found = _EXTENT.fullmatch(text)
     if not found:
-        raise ValueError(f"not an extent: [{text}]")
+        unknown = set(re.findall(r"\b[a-z_]\w*", text)) - {*names, "max", "u32"}
+        if unknown:
+            raise ValueError(f"not an extent: [{text}] names {', '.join(sorted(unknown))}")
+        return Extent("computed", 0, 0, 0, text)
     if found["constant"]:
         return Extent("constant", 0, 0, int(found["constant"]), text)
     group = next(name for name in ("star", "bits", "pages", "of") if found[name])

@@ -266,16 +266,6 @@ int rs_convert(struct rs_call *call, unsigned i, PyObject *object)
 
 /* ---- what holds between arguments ---- */
 
-/* The value of a number as the kernel reads it: its width and sign; a negative length touches nothing. */
-static size_t as_length(const struct rs_call *call, unsigned i)
-{
-    const struct rs_arg *arg = &call->row->arg[i];
-    long word = call->word[i];
-    if (arg->bits == 32)
-        word = arg->is_signed ? (int)word : (long)(unsigned)word;
-    return arg->is_signed && word < 0 ? 0 : (size_t)word;
-}
-
 /* A length that stands in memory (socket addresses): the kernel gets a copy of it, since another thread
  * could raise the original between our check and the kernel's own look, which for accept comes after the wait. */
 static void copy_pointed(struct rs_call *call, unsigned i)
@@ -289,35 +279,12 @@ static void copy_pointed(struct rs_call *call, unsigned i)
     call->word[i] = (long)&call->pointed;
 }
 
-/* Bytes that the kernel may touch behind argument i; RS_UNMEASURED where nothing can be said. */
-static size_t extent(const struct rs_call *call, unsigned i)
-{
-    const struct rs_arg *arg = &call->row->arg[i];
-    size_t length;
-    switch (arg->extent) {
-    case RS_CONSTANT: return arg->plus;
-    case RS_POINTED: return call->pointed;
-    case RS_SCALED:
-        length = as_length(call, arg->extent_arg);
-        if (__builtin_mul_overflow(length, (size_t)arg->scale, &length) || __builtin_add_overflow(length, (size_t)arg->plus, &length))
-            return SIZE_MAX - 1;
-        return length;
-    case RS_BITS:
-        length = as_length(call, arg->extent_arg);
-        length -= length && arg->plus;
-        return length / 64 * 8 + (length % 64 ? 8 : 0);
-    default:
-        length = as_length(call, arg->extent_arg);
-        return length / 4096 + (length % 4096 != 0);
-    }
-}
-
 int rs_check_extent(struct rs_call *call, unsigned i)
 {
     const struct rs_arg *arg = &call->row->arg[i];
     if (arg->extent == RS_POINTED)
         copy_pointed(call, arg->extent_arg);
-    size_t needed = extent(call, i);
+    size_t needed = rs_extent(call->row, i, call->word, call->length, call->pointed);
     if (call->length[i] == RS_UNMEASURED || call->length[i] >= needed)
         return 0;
     PyErr_Format(PyExc_ValueError, "%s(): '%s' has %zu bytes, but the kernel may use %zu of them", call->row->name,
@@ -346,7 +313,7 @@ static int check_clone3(struct rs_call *call)
                      call->row->arg[0].name);
         return -1;
     }
-    size_t size = as_length(call, 1);
+    size_t size = rs_as_length(call->row, 1, call->word);
     if (set_bytes(call, 0, PyBytes_FromStringAndSize((char *)call->word[0], (Py_ssize_t)size)) < 0)
         return -1;
     memcpy(field, (void *)call->word[0], size < sizeof field ? size : sizeof field);
@@ -369,7 +336,6 @@ static int check_ioctl(const struct rs_call *call)
  * SO_GET_FILTER in instructions of 8 bytes, the multicast filters in addresses whose number stands in the buffer. */
 static int check_getsockopt(const struct rs_call *call)
 {
-    const unsigned char *value = (const unsigned char *)call->word[3];
     size_t needed = 0, header = 0, each = 0;
     int level = (int)call->word[1], option = (int)call->word[2];
     if (call->length[3] == RS_UNMEASURED)
@@ -380,11 +346,8 @@ static int check_getsockopt(const struct rs_call *call)
         header = 16, each = 4;
     else if ((level == 0 || level == 41) && option == 48) /* MCAST_MSFILTER */
         header = 144, each = 128;
-    if (header && call->length[3] >= header) {
-        unsigned addresses;
-        memcpy(&addresses, value + header - 4, sizeof addresses);
-        needed = header + each * addresses;
-    }
+    if (header)
+        needed = header + each * rs_u32(call->word, call->length, 3, header - 4);
     if (call->length[3] >= needed)
         return 0;
     PyErr_Format(PyExc_ValueError, "getsockopt(): '%s' has %zu bytes, but the kernel may use %zu of them for this option",

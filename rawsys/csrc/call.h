@@ -3,11 +3,10 @@
 #define RAWSYS_CALL_H
 
 #include "complain.h"
+#include "extent.h"
 #include "handle.h"
 #include "row.h"
 #include "syscall.h"
-
-#define RS_UNMEASURED SIZE_MAX /* an address, NULL, a number: nothing is known of the memory behind it */
 
 struct rs_pin {
     enum { RS_PIN_VIEW, RS_PIN_OBJECT, RS_PIN_HANDLE } what;

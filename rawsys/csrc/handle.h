@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "py.h"
+#include "row.h"
 
 #define RS_NUMBER_MASK 0x7fffffffULL
 #define RS_NO_NUMBER RS_NUMBER_MASK

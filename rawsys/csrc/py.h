@@ -5,9 +5,6 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#define RS_LIKELY(x) __builtin_expect(!!(x), 1)
-#define RS_UNLIKELY(x) __builtin_expect(!!(x), 0)
-
 /* All built-ins are METH_FASTCALL, those without arguments too: METH_NOARGS is 7 to 10 ns slower on 3.11 and 3.13. */
 typedef PyObject *rs_builtin(PyObject *self, PyObject *const *args, Py_ssize_t count);
 #define RS_METHOD(name, function, doc) {name, (PyCFunction)(void (*)(void))(function), METH_FASTCALL, doc}

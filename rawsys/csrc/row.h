@@ -2,7 +2,11 @@
 #ifndef RAWSYS_ROW_H
 #define RAWSYS_ROW_H
 
+#include <stddef.h>
 #include <stdint.h>
+
+#define RS_LIKELY(x) __builtin_expect(!!(x), 1)
+#define RS_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 enum rs_kind {
     RS_NUMBER, /* an integer of arg.bits bits */
@@ -16,7 +20,7 @@ enum rs_kind {
     RS_ANY,    /* a number or memory, as another argument says: memory has to be writable */
 };
 
-enum rs_extent { RS_UNKNOWN, RS_CONSTANT, RS_SCALED, RS_POINTED, RS_BITS, RS_PAGES };
+enum rs_extent { RS_UNKNOWN, RS_CONSTANT, RS_SCALED, RS_POINTED, RS_BITS, RS_PAGES, RS_COMPUTED };
 
 enum rs_returns { RS_NONE, RS_INT, RS_NEWFD, RS_NEVER };
 
@@ -35,6 +39,7 @@ struct rs_arg {
     const char *name;
     uint8_t kind, bits, is_signed, is_address, extent, extent_arg;
     uint32_t scale, plus;
+    size_t (*computed)(const long *word, const size_t *length);
 };
 
 struct rs_row {
