@@ -41,7 +41,7 @@ def load_table() -> Any:
 
 _KINDS = {"fd": "RS_FD", "dirfd": "RS_FD", "path": "RS_PATH", "str": "RS_STR", "strings": "RS_STRINGS", "in": "RS_IN",
           "out": "RS_OUT", "inout": "RS_INOUT", "any": "RS_ANY"}  # fmt: skip
-_RETURNS = {"none": "RS_NONE", "fd": "RS_NEWFD", "never": "RS_NEVER"}
+_RETURNS = {"none": "RS_NONE", "size": "RS_SIZE", "fd": "RS_NEWFD", "never": "RS_NEVER"}
 
 
 def c_words(entry: Any, expression: str, words: str) -> str:

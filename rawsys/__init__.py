@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 _install(sys.modules[__name__], "top")
 
-_MODULES = ("constants", "errors", "fd", "raw", "signals", "structs", "syscalls", "table")
-_FROM = {"Fd": "fd", "Handle": "fd"}
+_MODULES = ("program", "constants", "errors", "fd", "raw", "signals", "structs", "syscalls", "table")
+_FROM = {"Program": "program", "Fd": "fd", "Handle": "fd"}
 
 __all__ = [
     "Fd",

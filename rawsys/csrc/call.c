@@ -85,7 +85,7 @@ static int convert_fd(struct rs_call *call, unsigned i, PyObject *object)
         struct rs_handle *handle = (struct rs_handle *)object;
         if (call->row->flags & RS_CLOSES)
             return (call->word[i] = rs_handle_into_raw(handle)) < 0 ? -1 : 0;
-        unsigned generation;
+        unsigned generation = 0;
         int number = rs_handle_take(handle, &generation);
         if (number < 0)
             return -1;

@@ -147,7 +147,13 @@ static inline __attribute__((always_inline)) PyObject *whole(const struct rs_row
 static PyObject *top_read(PyObject *m, PyObject *const *a, Py_ssize_t n) { (void)m; return whole(&row_read, a, n); }
 static PyObject *top_write(PyObject *m, PyObject *const *a, Py_ssize_t n) { (void)m; return whole(&row_write, a, n); }
 
-static PyObject *top_fork(PyObject *m, PyObject *const *a, Py_ssize_t n) { (void)m; return raw_hot(&row_fork, a, n); }
+static PyObject *top_fork(PyObject *m, PyObject *const *a, Py_ssize_t n)
+{
+    (void)m;
+    if (n > 1)
+        return PyErr_Format(PyExc_TypeError, "raw_fork(program=None) takes at most 1 argument, got %zd", n);
+    return n == 1 && a[0] != Py_None ? rs_fork_program(a[0]) : raw_hot(&row_fork, a, 0);
+}
 
 static PyMethodDef top_functions[] = {
     RS_METHOD("syscall", any_syscall,
@@ -176,8 +182,9 @@ static PyMethodDef top_functions[] = {
               "raw_exit($module, status, /)\n--\n\n`exit_group(2)`: end the process at once with `status & 0xff`.\n\n"
               "No atexit function, no flush, no finally block runs."),
     RS_METHOD("raw_fork", top_fork,
-              "raw_fork($module, /)\n--\n\n`fork(2)`: the naked instruction; 0 in the child, its pid or -errno in the parent.\n\n"
-              "Safety: sound only while no other thread lives.  The child may make raw calls and then exec or raw_exit:\n"
+              "raw_fork($module, program=None, /)\n--\n\n`fork(2)`: the naked instruction; 0 in the child, its pid or -errno in the parent.\n\n"
+              "With a Program the child runs its steps in C and exits with 0, or 127 when a step failed: sound always.\n\n"
+              "Safety: without a Program sound only while no other thread lives.  The child may make raw calls and then exec or raw_exit:\n"
               "libc's cached thread id is stale there, locks that other threads held stay held, and none of Python's\n"
               "fork hooks have run."),
     {NULL, NULL, 0, NULL},

@@ -71,7 +71,7 @@ static PyObject *read_bytes(PyObject *self, long call, size_t size, long offset,
     struct rs_handle *handle = (struct rs_handle *)self;
     char small[ON_STACK];
     PyObject *large = size > ON_STACK ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size) : NULL;
-    unsigned generation;
+    unsigned generation = 0;
     int fd = size > ON_STACK && !large ? -1 : rs_handle_take(handle, &generation);
     if (fd < 0) {
         Py_XDECREF(large);

@@ -47,7 +47,7 @@ static _Atomic uint32_t last_serial;
 static _Atomic uint32_t *owner_of(unsigned number)
 {
     _Atomic uint32_t **page = &owners[number / OWNERS_A_PAGE];
-    if (RS_UNLIKELY(!*page) && !(*page = PyMem_RawCalloc(OWNERS_A_PAGE, sizeof **page)))
+    if (RS_UNLIKELY(!*page) && !(*page = PyMem_Calloc(OWNERS_A_PAGE, sizeof **page)))
         return NULL;
     return *page + number % OWNERS_A_PAGE;
 }
@@ -89,7 +89,7 @@ PyObject *rs_handle_fresh(PyTypeObject *type, int number)
     _Atomic uint32_t *owner = handle ? owner_of((unsigned)number) : NULL;
     if (!owner) {
         rs_syscall1(SYS_close, number);
-        Py_XDECREF(handle);
+        Py_XDECREF((PyObject *)handle);
         return PyErr_Occurred() ? NULL : PyErr_NoMemory();
     }
     handle->serial = new_serial();

@@ -24,8 +24,7 @@ uint32_t rs_first_failure(const struct rs_program *program, const struct rs_fram
     return i;
 }
 
-/* The words that are known only now; 0 when an input is missing because its step failed. */
-static int patch(const struct rs_program *program, const struct rs_frame *frame, const struct rs_step *step, long *word)
+int rs_patch(const struct rs_program *program, const struct rs_frame *frame, const struct rs_step *step, long *word)
 {
     for (unsigned i = 0; i < step->arity; i++)
         word[i] = step->word[i];
@@ -42,7 +41,7 @@ static int patch(const struct rs_program *program, const struct rs_frame *frame,
 }
 
 /* The pointer law while a program runs: no call touches more of a buffer than there is. */
-static int within_bounds(const struct rs_frame *frame, const struct rs_step *step, const long *word)
+int rs_within_bounds(const struct rs_frame *frame, const struct rs_step *step, const long *word, int now)
 {
     size_t length[6];
     for (unsigned i = 0; i < step->arity; i++)
@@ -54,7 +53,7 @@ static int within_bounds(const struct rs_frame *frame, const struct rs_step *ste
     }
     for (unsigned i = 0; i < step->arity; i++) {
         const struct rs_arg *arg = &step->row->arg[i];
-        if (arg->extent == RS_UNKNOWN || length[i] == RS_UNMEASURED)
+        if (arg->extent == RS_UNKNOWN || length[i] == RS_UNMEASURED || (!now && (arg->extent == RS_POINTED || arg->extent == RS_COMPUTED)))
             continue;
         unsigned pointed = arg->extent == RS_POINTED ? rs_u32(word, length, arg->extent_arg, 0) : 0;
         if (length[i] < rs_extent(step->row, i, word, length, pointed))
@@ -74,16 +73,16 @@ static long run_step(const struct rs_program *program, const struct rs_frame *fr
     long word[6];
     if (!step->patches)
         return enter(step, step->word);
-    if (!patch(program, frame, step, word))
+    if (!rs_patch(program, frame, step, word))
         return MINUS_ECANCELED;
-    if ((step->flags & RS_BOUND) && !within_bounds(frame, step, word))
+    if ((step->flags & RS_BOUND) && !rs_within_bounds(frame, step, word, 1))
         return MINUS_EFAULT;
     return enter(step, word);
 }
 
-uint32_t rs_run(const struct rs_program *program, struct rs_frame *frame, uint32_t start, int alone)
+uint32_t rs_run(const struct rs_program *program, struct rs_frame *frame, uint32_t start, uint32_t end, int alone)
 {
-    for (uint32_t i = start; i < program->count; i++) {
+    for (uint32_t i = start; i < end; i++) {
         const struct rs_step *step = &program->step[i];
         if (frame->at)
             *frame->at = i;
@@ -103,5 +102,5 @@ uint32_t rs_run(const struct rs_program *program, struct rs_frame *frame, uint32
         if (program->stop_on_error && rs_step_failed(step, answer))
             frame->stopping = 1;
     }
-    return program->count;
+    return end;
 }

@@ -51,10 +51,16 @@ struct rs_frame {
     int stopping;                   /* only `always` steps run from here on */
 };
 
-/* Run the steps from `start`.  Gives program->count at the end, or the index of a `retry` step that was
+/* Run the steps from `start` up to `end`.  Gives `end`, or the index of a `retry` step that was
  * interrupted: the caller lets Python's handlers run and goes on there.  Alone (in a child, a thread, a
  * handler) there is nobody to ask, and the interpreter retries by itself. */
-uint32_t rs_run(const struct rs_program *program, struct rs_frame *frame, uint32_t start, int alone);
+uint32_t rs_run(const struct rs_program *program, struct rs_frame *frame, uint32_t start, uint32_t end, int alone);
+
+/* The extents of a step whose words are all known; `now`: also those that stand in memory the program writes. */
+int rs_within_bounds(const struct rs_frame *frame, const struct rs_step *step, const long *word, int now);
+
+/* The words that are known only when the program runs; 0 when an input is missing because its step failed. */
+int rs_patch(const struct rs_program *program, const struct rs_frame *frame, const struct rs_step *step, long *word);
 
 /* True when the answer of a step is a failure: an error that it does not allow. */
 int rs_step_failed(const struct rs_step *step, long answer);

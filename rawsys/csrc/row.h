@@ -22,7 +22,7 @@ enum rs_kind {
 
 enum rs_extent { RS_UNKNOWN, RS_CONSTANT, RS_SCALED, RS_POINTED, RS_BITS, RS_PAGES, RS_COMPUTED };
 
-enum rs_returns { RS_NONE, RS_INT, RS_NEWFD, RS_NEVER };
+enum rs_returns { RS_NONE, RS_INT, RS_SIZE, RS_NEWFD, RS_NEVER };
 
 enum rs_flag {
     RS_BLOCKS = 1,   /* release the GIL around it */
