@@ -33,6 +33,7 @@ class RefusedCallError(RawsysError, NotImplementedError):
 
 
 _SHOWN_BYTES = 32
+_FAMILIES = {"dirfd": "DIRFD", "signal": "Signal"}
 
 
 def _shown(value: object, family: str | None) -> str:
@@ -61,14 +62,12 @@ def describe(name: str, arguments: Sequence[object]) -> str:
     """A call with its arguments, as ``openat(AT_FDCWD, "/x", O_RDONLY)``."""
     from rawsys.table import TABLE
 
-    kinds = TABLE[name].arguments
     shown = []
-    for argument, value in zip(kinds, arguments, strict=False):
-        family = "AT" if argument.kind == "dirfd" else "Signal" if argument.kind == "signal" else argument.family
+    for argument, value in zip(TABLE[name].arguments, arguments, strict=False):
         if argument.kind == "mode" and isinstance(value, int):
             shown.append(f"0o{value:o}")
         else:
-            shown.append(_shown(value, family if argument.kind != "dirfd" or value == -100 else None))
+            shown.append(_shown(value, _FAMILIES.get(argument.kind, argument.family)))
     return f"{name}({', '.join(shown)})"
 
 

@@ -34,7 +34,7 @@ _TYPES = {
     "aio_context_t": (False, 64), "enum landlock_rule_type": (False, 32),
 }  # fmt: skip
 
-_ARGUMENT = re.compile(r"(?P<kind>\w+)(?:\((?P<family>\w+)\))? (?P<ctype>.*?)(?P<name>\w+)(?: \[(?P<extent>[^]]+)\])?")
+_ARGUMENT = re.compile(r"(?P<kind>\w+)(?:\((?P<family>[\w+]+)\))? (?P<ctype>.*?)(?P<name>\w+)(?: \[(?P<extent>[^]]+)\])?")
 _EXTENT = re.compile(
     r"(?P<constant>\d+)|\*(?P<star>\w+)|bits\((?P<bits>\w+?)(?P<less>-1)?\)|pages\((?P<pages>\w+)\)|(?P<of>[a-z_]\w*)(?:\*(?P<scale>\d+))?(?:\+(?P<plus>\d+))?"
 )
