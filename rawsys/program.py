@@ -107,7 +107,7 @@ class Program(Core, Calls):
         if collect is None and more:
             raise ValueError("more=True needs collect=: the step that is repeated")
         mode = _ANSWERS if collect is None else _MORE if more else _DATA
-        return self._run_each(inputs, len(self) - 1 if collect is None else self._index(collect), mode)
+        return self._run_each(inputs, max(len(self) - 1, 0) if collect is None else self._index(collect), mode)
 
     def _index(self, step: Slot) -> int:
         if not isinstance(step, Slot) or step.kind != "step":
