@@ -30,7 +30,7 @@ except ModuleNotFoundError as error:
 
 _install(sys.modules[__name__], "top")
 
-_MODULES = {"batch", "constants", "errors", "fd", "program", "raw", "signals", "structs", "syscalls", "table"}
+_MODULES = {"batch", "constants", "errors", "fd", "proc", "program", "raw", "signals", "structs", "syscalls", "table"}
 _HOME = {"Fd": "fd", "Handle": "fd", "Program": "program", "read_files": "batch", "stat_many": "batch"}
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Program",
     "constants",
     "errors",
+    "proc",
     "raw",
     "raw_close",
     "raw_exit",

@@ -189,7 +189,7 @@ static PyMethodDef functions[] = {
     RS_METHOD("parse_stats", rs_parse_stats,
               "parse_stats($module, texts, cls, /)\n--\n\nTexts of /proc/PID/stat as a list of `cls`; numbers (errnos) among them are left out."),
     RS_METHOD("layout_samples", rs_layout_samples,
-              "layout_samples($module, /)\n--\n\nAddresses of a stack variable, a small and a large malloc, data, BSS and a function, and\n"
+              "layout_samples($module, size, /)\n--\n\nAddresses of a stack variable, a small and a malloc of `size`, data, BSS and a function, and\n"
               "what keeps the two blocks."),
     {NULL, NULL, 0, NULL},
 };

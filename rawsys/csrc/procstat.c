@@ -102,7 +102,6 @@ PyObject *rs_parse_stats(PyObject *module, PyObject *const *args, Py_ssize_t cou
 /* ---- samples ---- */
 
 #define SMALL 64
-#define LARGE (64ul << 20) /* above 32 MiB malloc always maps memory of its own, whatever was freed before */
 
 /* What layout() shows, so neither is ever written: an initialised variable, and zeroes that the file does not hold.  The
  * zeroes begin in the last page of the data; two pages further they are surely in memory of their own. */
@@ -133,9 +132,12 @@ static PyObject *keep(void *small, void *large)
 
 PyObject *rs_layout_samples(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
-    (void)module, (void)args, (void)count;
+    (void)module;
     volatile int local = initialised;
-    void *small = malloc(SMALL), *large = malloc(LARGE);
+    size_t size = count == 1 ? PyLong_AsSize_t(args[0]) : 0;
+    if (PyErr_Occurred())
+        return NULL;
+    void *small = malloc(SMALL), *large = malloc(size);
     PyObject *kept = keep(small, large);
     if (!kept)
         return NULL;

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import time
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from rawsys._native.proc import parse_stats
@@ -62,13 +64,20 @@ def pids() -> list[int]:
     program, step = _prepared("list")
     entries = program.run_each(["/proc"], collect=step, more=True)[0]
     if isinstance(entries, int):
-        import os
-
         raise OSError(-entries, os.strerror(-entries), "/proc")
     return list(_numbers(entries))
 
 
-def processes() -> list[Stat]:
+class Snapshot(list[Stat]):
+    """The processes that `processes()` found, and when."""
+
+    def __init__(self, found: Iterable[Stat], taken: float) -> None:
+        super().__init__(found)
+        self.taken = taken
+        """Seconds of the monotonic clock."""
+
+
+def processes() -> Snapshot:
     """`proc_pid_stat(5)` of every process, in the order of their numbers: a snapshot in two crossings.
 
     Three calls a process (`openat`, `read`, `close`), without the GIL; threads are counted, not listed.  It is no
@@ -79,8 +88,9 @@ def processes() -> list[Stat]:
     Raises OSError when /proc cannot be listed; MemoryError.
     """
     program, step = _prepared("read")
+    taken = time.monotonic()
     found = program.run_each([b"/proc/%d/stat" % number for number in pids()], collect=step)
-    return parse_stats([line for line in found if line], Stat)
+    return Snapshot(parse_stats([line for line in found if line], Stat), taken)
 
 
 class Branch(NamedTuple):
@@ -128,17 +138,18 @@ def _branch(root: Stat, below: dict[int, list[Stat]]) -> Branch:
     return made[root.pid]
 
 
-def cpu_percent(before: Sequence[Stat], after: Sequence[Stat], seconds: float) -> dict[int, float]:
+def cpu_percent(before: Snapshot, after: Snapshot) -> dict[int, float]:
     """The processor time that each process used between two snapshots, in percent of one processor, by pid.
 
-    `seconds` is the time between them (of a monotonic clock).  100 is one processor all the time; a process with many
-    threads may have more.  The kernel counts in steps of 0.01 s, so short times are coarse.  A process that is new (or
-    has a number that another one had) counts from its start; one that has ended is left out.
+    100 is one processor all the time; a process with many threads may have more.  The kernel counts in steps of 0.01 s,
+    so over a short time it is coarse.  A process that is new (or has a number that another one had) counts from its
+    start; one that has ended is left out.
 
-    Raises ValueError when `seconds` is not positive.
+    Raises ValueError when `after` was not taken later than `before`.
     """
-    if not seconds > 0:
-        raise ValueError(f"the time between two snapshots is positive, got {seconds}")
+    seconds = after.taken - before.taken
+    if seconds <= 0:
+        raise ValueError(f"the second snapshot was not taken after the first one, but {-seconds} s earlier")
     used = {process.identity: process.user_time + process.system_time for process in before}
     return {
         process.pid: max(0.0, process.user_time + process.system_time - used.get(process.identity, 0.0)) * 100 / seconds
