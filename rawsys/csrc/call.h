@@ -113,6 +113,8 @@ static inline __attribute__((always_inline)) long rs_issue(struct rs_call *call)
         return rs_enter(row, call->word);
     PyThreadState *state = PyEval_SaveThread();
     long answer = rs_enter(row, call->word);
+    if (row->returns == RS_NEWFD && !rs_failed(answer) && (!row->fd_if || row->fd_if(call->word)))
+        rs_owner_lost((int)answer); /* before another thread may run, and close it as its own */
     PyEval_RestoreThread(state);
     if (row->flags & RS_COPIES)
         rs_copy_back(call);
