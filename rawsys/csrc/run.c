@@ -451,6 +451,9 @@ static PyObject *register_results(PyObject *module, PyObject *const *args, Py_ss
 }
 
 static PyMethodDef functions[] = {
+    RS_METHOD("failures", rs_failures, "failures($module, results, /)\n--\n\nThe indexes of a list's ints."),
+    RS_METHOD("distinct_folders", rs_distinct_folders,
+              "distinct_folders($module, paths, /)\n--\n\nThe folders of a tuple of str as a set, None where one is no str."),
     RS_METHOD("register_results", register_results, "register_results($module, cls, /)\n--\n\nThe class that run() gives."),
     {NULL, NULL, 0, NULL},
 };
