@@ -57,11 +57,12 @@ static int own_pid(void)
     return (int)(uint32_t)word;
 }
 
-/* Pages at a time, so that even the smallest pipe takes a piece whole and nothing waits. */
-static long through(const int end[2], const char *from, char *to, size_t length)
+/* A page at a time, so that even the smallest pipe takes a piece whole and nothing waits; and never more than what is
+ * left of its page over there, since a pipe takes nothing of a piece whose second page is missing. */
+static long through(const int end[2], const char *from, char *to, size_t length, const char *there)
 {
-    size_t piece = length < 4096 ? length : 4096;
-    long put = rs_syscall3(SYS_write, end[1], (long)from, (long)piece);
+    size_t piece = 4096 - ((uintptr_t)there & 4095);
+    long put = rs_syscall3(SYS_write, end[1], (long)from, (long)(piece < length ? piece : length));
     return rs_failed(put) ? put : rs_syscall3(SYS_read, end[0], (long)to, put);
 }
 
@@ -75,7 +76,7 @@ static size_t copy_by_pipe(enum rs_direction direction, char *here, char *there,
         return 0;
     while (done < length) {
         char *from = direction == RS_READ_THERE ? there : here, *to = direction == RS_READ_THERE ? here : there;
-        long moved = through(end, from + done, to + done, length - done);
+        long moved = through(end, from + done, to + done, length - done, there + done);
         if (moved == EINTR_ANSWER)
             continue;
         *answer = moved < 0 ? moved : 0;

@@ -10,6 +10,7 @@
 #define SYS_clock_gettime 228
 #define SYS_getcpu 309
 #define SYS_getrandom 318
+#define IMAGE_LIMIT (1UL << 20) /* today's has two pages */
 #define CLOCK_REALTIME 0
 #define CLOCK_MONOTONIC 1
 
@@ -155,9 +156,10 @@ static PyObject *vdso_find(PyObject *module, PyObject *const *args, Py_ssize_t c
     (void)module;
     const char *name = PyUnicode_AsUTF8AndSize(args[0], NULL), *version = PyUnicode_AsUTF8AndSize(args[1], NULL);
     const char *base = count > 2 ? PyLong_AsVoidPtr(args[2]) : image;
+    size_t limit = count > 3 ? PyLong_AsSize_t(args[3]) : IMAGE_LIMIT;
     if (PyErr_Occurred())
         return NULL;
-    return PyLong_FromVoidPtr((void *)(uintptr_t)rs_vdso_find(base, name, version));
+    return PyLong_FromVoidPtr((void *)(uintptr_t)rs_vdso_find(base, limit, name, version));
 }
 
 static PyObject *vdso_getauxval(PyObject *module, PyObject *const *args, Py_ssize_t count)
@@ -191,7 +193,7 @@ static PyMethodDef functions[] = {
               "getrandom($module, n, /)\n--\n\n`getrandom(2)` by the vDSO (Linux 6.11): `n` random bytes, fit for keys.\n\n"
               "Each thread has a state of its own in memory that a forked child does not inherit.  Where there is none, or\n"
               "it is busy, the call is made.  Waits while the machine has no entropy yet."),
-    RS_METHOD("_find", vdso_find, "_find($module, name, version, base=..., /)\n--\n\nAddress in an image, or 0."),
+    RS_METHOD("_find", vdso_find, "_find($module, name, version, base=..., limit=..., /)\n--\n\nAddress in an image, or 0."),
     RS_METHOD("_getauxval", vdso_getauxval, "_getauxval($module, key, /)\n--\n\nlibc's copy of the auxiliary vector."),
     RS_METHOD("_has_state", vdso_has_state, "_has_state($module, /)\n--\n\nTrue where getrandom has a state for this thread."),
     {NULL, NULL, 0, NULL},
@@ -200,8 +202,8 @@ static PyMethodDef functions[] = {
 int rs_vdso_setup(PyObject *module)
 {
     image = (const char *)getauxval(AT_SYSINFO_EHDR);
-    clock_gettime_there = (clock_function *)(uintptr_t)rs_vdso_find(image, "__vdso_clock_gettime", "LINUX_2.6");
-    getcpu_there = (cpu_function *)(uintptr_t)rs_vdso_find(image, "__vdso_getcpu", "LINUX_2.6");
-    getrandom_there = rs_vdso_find(image, "__vdso_getrandom", "LINUX_2.6");
+    clock_gettime_there = (clock_function *)(uintptr_t)rs_vdso_find(image, IMAGE_LIMIT, "__vdso_clock_gettime", "LINUX_2.6");
+    getcpu_there = (cpu_function *)(uintptr_t)rs_vdso_find(image, IMAGE_LIMIT, "__vdso_getcpu", "LINUX_2.6");
+    getrandom_there = rs_vdso_find(image, IMAGE_LIMIT, "__vdso_getrandom", "LINUX_2.6");
     return PyModule_AddFunctions(module, functions);
 }

@@ -34,7 +34,7 @@ static int same_text(const struct image *image, size_t at, const char *text)
 }
 
 /* Finds the loaded segment, which has to begin with the header, and gives the dynamic section. */
-static const Elf64_Dyn *read_segments(struct image *image)
+static const Elf64_Dyn *read_segments(struct image *image, size_t limit)
 {
     const Elf64_Ehdr *header = (const Elf64_Ehdr *)image->base;
     const Elf64_Dyn *dynamic = NULL;
@@ -45,7 +45,7 @@ static const Elf64_Dyn *read_segments(struct image *image)
     for (unsigned i = 0; i < header->e_phnum; i++) {
         if (segment[i].p_type == PT_LOAD && !image->size && segment[i].p_offset == 0) {
             image->bias = (uintptr_t)image->base - segment[i].p_vaddr;
-            image->size = segment[i].p_memsz;
+            image->size = segment[i].p_memsz < limit ? segment[i].p_memsz : limit;
         } else if (segment[i].p_type == PT_DYNAMIC) {
             dynamic = (const Elf64_Dyn *)(image->base + segment[i].p_offset);
         }
@@ -113,10 +113,10 @@ static int has_version(const struct image *image, size_t index, const char *vers
     return 0;
 }
 
-const void *rs_vdso_find(const char *base, const char *name, const char *version)
+const void *rs_vdso_find(const char *base, size_t limit, const char *name, const char *version)
 {
     struct image image = {.base = base};
-    const Elf64_Dyn *dynamic = base ? read_segments(&image) : NULL;
+    const Elf64_Dyn *dynamic = base ? read_segments(&image, limit) : NULL;
     if (!dynamic || !image.size || !read_dynamic(&image, dynamic))
         return NULL;
     size_t count = symbols(&image);

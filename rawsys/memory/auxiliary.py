@@ -73,7 +73,7 @@ def auxv() -> AuxiliaryVector:
     """`getauxval(3)`: the auxiliary vector of this process, as the kernel keeps it.
 
     Asked by prctl(PR_GET_AUXV) (Linux 6.4), else read from /proc/self/auxv, else from libc's copy, which can be asked for
-    known entries only.
+    known entries only and has no AT_HWCAP and AT_PLATFORM of the kernel's.
     """
     entries = _entries()
     numbers = {name: entries.get(key) for name, key in _FIELDS.items()}
@@ -98,10 +98,7 @@ def _entries() -> dict[int, int]:
         if key == 0:
             break
         found.setdefault(key, value)
-    if not found:
-        keys = {*_FIELDS.values(), _SECURE, _EXECFN, _PLATFORM}
-        found = {key: value for key in sorted(keys) if (value := _getauxval(key))}
-    return found
+    return found or _from_libc()
 
 
 def _from_file() -> bytes:
@@ -111,6 +108,13 @@ def _from_file() -> bytes:
             return file.read_all()
     except OSError:
         return b""
+
+
+def _from_libc() -> dict[int, int]:
+    """What libc kept: it gives 0 for what is not there, and has its own idea of AT_HWCAP and AT_PLATFORM on this processor."""
+    keys = {*_FIELDS.values(), _SECURE, _EXECFN} - {_FIELDS["hardware"]}
+    always = {_FIELDS[name] for name in ("uid", "euid", "gid", "egid", "interpreter")} | {_SECURE}
+    return {key: value for key in sorted(keys) if (value := _getauxval(key)) or key in always}
 
 
 def _text(address: int | None) -> bytes | None:
