@@ -9,19 +9,13 @@ from __future__ import annotations
 
 import sys
 
+# ruff: noqa: F821, F822 - the built-ins are installed, not written here
+from rawsys._native import handle  # noqa: F401  # the fork generation comes first
 from rawsys._native.install import install
 
 __all__ = ["address", "clock_gettime_ns", "getcpu", "getrandom", "monotonic_ns", "realtime_ns", "way"]
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Literal
-
-    from rawsys._native.vdso import _find, _has_state, clock_gettime_ns, getcpu, getrandom, monotonic_ns, realtime_ns
-else:
-    from rawsys._native import handle  # noqa: F401  # the fork generation comes first
-
-    install(sys.modules[__name__], "vdso")
+install(sys.modules[__name__], "vdso")
 
 _SYMBOL = {
     "clock_gettime_ns": "__vdso_clock_gettime",
@@ -42,7 +36,7 @@ def address(name: str) -> int | None:
     return _find(_SYMBOL[name], "LINUX_2.6") or None
 
 
-def way(name: str) -> Literal["vdso", "syscall"]:
+def way(name: str) -> str:
     """How a function of this module gets its answer in this thread: "vdso", or "syscall".
 
     The vDSO makes the system call itself where it cannot answer: for CPU-time clocks, on a machine whose clock source

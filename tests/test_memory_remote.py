@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import fail_calls, in_child, need_root
@@ -17,7 +18,6 @@ from rawsys import Fd, raw, syscalls
 from rawsys.memory import (
     NONE,
     READ,
-    WRITE,
     Mapping,
     auxv,
     read_memory,
@@ -92,13 +92,18 @@ def other() -> Iterator[Other]:
     made.close()
 
 
-@pytest.fixture(params=["number", "held"])
-def who(request: pytest.FixtureRequest, other: Other) -> int | Held:
-    """The other process, by its number and as a Pid."""
-    return other.pid if request.param == "number" else other.held
+@pytest.fixture(params=["number", "held", "Pid"])
+def who(request: pytest.FixtureRequest, other: Other) -> Iterator[Any]:
+    """The other process, by its number, and held by a descriptor: by the least that is one, and by a Pid."""
+    if request.param == "Pid":
+        process = pytest.importorskip("rawsys.process", reason="Pid is not in this build")
+        with process.Pid.open(other.pid) as pid:
+            yield pid
+    else:
+        yield other.pid if request.param == "number" else other.held
 
 
-def test_read(who: int | Held, other: Other) -> None:
+def test_read(who: Any, other: Other) -> None:
     """Bytes come as they are there, into a new object or a buffer; ours are not touched."""
     assert read_memory(who, other.address, 8) == b"child\5\6\7"
     assert read_memory(who, other.address + 10, 3 * PAGE - 10)[:2] == b"\x0a\x0b"
@@ -109,7 +114,7 @@ def test_read(who: int | Held, other: Other) -> None:
     assert other.memory[:5] == bytes(range(5))
 
 
-def test_write(who: int | Held, other: Other) -> None:
+def test_write(who: Any, other: Other) -> None:
     """Bytes arrive there and nowhere else, from any buffer."""
     write_memory(who, other.address + PAGE - 2, memoryview(b"_edge_")[1:5])
     assert read_memory(other.pid, other.address + PAGE - 2, 4) == b"edge"
@@ -117,7 +122,7 @@ def test_write(who: int | Held, other: Other) -> None:
     assert other.memory[PAGE - 2 : PAGE + 2] == b"\xfe\xff\0\1"
 
 
-def test_vectors(who: int | Held, other: Other) -> None:
+def test_vectors(who: Any, other: Other) -> None:
     """Several ranges in one call; more than a call takes (1,024), empty ones, overlapping ones."""
     place = other.address
     assert read_memory_vector(who, [(place, 5), (place + 8, 0), (place + 255, 2)]) == [b"child", b"", b"\xff\0"]
@@ -129,7 +134,7 @@ def test_vectors(who: int | Held, other: Other) -> None:
     assert read_memory_vector(who, [(place, 3), (place + PAGE, 2), (place + 3098, 1)]) == [b"abi", b"cd", b"z"]
 
 
-def test_partial(who: int | Held, other: Other) -> None:
+def test_partial(who: Any, other: Other) -> None:
     """A transfer that meets a page that is not there says how far it got; what came before it has been moved."""
     place = other.address
     with pytest.raises(OSError) as caught:
@@ -175,7 +180,7 @@ def test_what_is_no_argument() -> None:
     pid = os.getpid()
     for wrong in ((True, 0, 1), (pid, "x", 1), (pid, 0, 1.5), (pid, True, 1)):
         with pytest.raises(TypeError):
-            read_memory(*wrong)  # type: ignore[arg-type]
+            read_memory(*wrong)
     for outside in (-1, 2**64):
         with pytest.raises(OverflowError):
             read_memory(pid, outside, 1)
@@ -291,7 +296,9 @@ def test_auxv_is_that_of_libc_and_proc() -> None:
     assert found.program and os.path.exists(found.program)
     getauxval = ctypes.CDLL(None).getauxval
     getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
-    assert all(getauxval(key) == value for key, value in found.entries.items() if key not in (15, 16))  # libc's own there
+    assert all(
+        getauxval(key) == value for key, value in found.entries.items() if key not in (15, 16)
+    )  # libc's own there
 
 
 def test_auxv_of_another_program() -> None:
@@ -315,7 +322,9 @@ def test_auxv_without_prctl_and_proc() -> None:
         by_file = auxv() == whole
         fail_calls(errno.EACCES, OPENAT)
         by_libc = auxv()
-        return by_file, by_libc.entries.items() <= whole.entries.items() and by_libc.vdso == whole.vdso and by_libc[:3] == whole[:3]
+        return by_file, by_libc.entries.items() <= whole.entries.items() and by_libc.vdso == whole.vdso and by_libc[
+            :3
+        ] == whole[:3]
 
     assert in_child(without) == (True, True)
 
@@ -326,4 +335,3 @@ def test_auxv_by_prctl_is_whole() -> None:
     if size < 0:
         pytest.skip("this kernel has no PR_GET_AUXV")
     assert size <= 16 * 64
-    assert WRITE

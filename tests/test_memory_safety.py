@@ -5,18 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import sys
 import warnings
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
-from support import fail_calls, in_child, run_child
+from support import fail_calls, in_child, run_child, run_python
 from test_memory_mapping import PAGE, maps
 
 import rawsys
-from rawsys import Fd, constants
+from rawsys import constants
 from rawsys.errors import ClosedError
 from rawsys.memory import NONE, READ, WRITE, Mapping, memfd
 
@@ -97,9 +96,9 @@ def test_read_at_outside() -> None:
                 mapping.read_at(*wrong)  # type: ignore[call-overload, arg-type, call-arg, unused-ignore]
         with pytest.raises(OverflowError):
             mapping.read_at(2**64)
-        for arguments in ((b"x", 100), (b"x" * 101,)):
+        for data, offset in ((b"x", 100), (b"x" * 101, 0)):
             with pytest.raises(ValueError):
-                mapping.write_at(*arguments)
+                mapping.write_at(data, offset)
         with pytest.raises(TypeError):
             mapping.write_at("x")  # type: ignore[arg-type]
         assert mapping.read_at(0, 100) == b""
@@ -171,7 +170,12 @@ def test_not_inherited() -> None:
         mapping.advise(constants.MADV_DONTFORK)
 
         def child() -> tuple[bool, bool]:
-            for use in (lambda: mapping[0], lambda: mapping.read_at(1), lambda: memoryview(mapping), lambda: len(mapping)):
+            for use in (
+                lambda: mapping[0],
+                lambda: mapping.read_at(1),
+                lambda: memoryview(mapping),
+                lambda: len(mapping),
+            ):
                 with pytest.raises(ClosedError, match="MADV_DONTFORK"):
                     use()
             with Mapping(PAGE, address=place) as other:
@@ -353,14 +357,14 @@ Machine.TestCase.settings = settings(
     phases=[Phase.explicit, Phase.generate],  # shrinking takes longer than a test may
 )
 test_machine = Machine.TestCase
-test_machine.__doc__ = "Hypothesis: whatever the order, views hold their mapping, and no mapping is where it should not be."
+test_machine.__doc__ = (
+    "Hypothesis: whatever the order, views hold their mapping, and no mapping is where it should not be."
+)
 
 
 def test_not_imported_with_rawsys() -> None:
     """`import rawsys` loads none of this."""
-    from support import run_python
-
-    done = run_python("import sys, rawsys; print([m for m in sys.modules if m.startswith(('rawsys.memory', 'rawsys.vdso'))])")
+    done = run_python(
+        "import sys, rawsys; print([m for m in sys.modules if m.startswith(('rawsys.memory', 'rawsys.vdso'))])"
+    )
     assert done.stdout == "[]\n", done.stderr
-    assert "rawsys.memory" in sys.modules
-    assert Fd

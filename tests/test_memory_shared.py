@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import in_child, need_root, run_python
+from support import INTERPRETER, in_child, need_root, run_python, script
 
 from rawsys import Fd, constants
 from rawsys.errors import BusyError, ClosedError
@@ -189,7 +190,7 @@ def test_names_that_cannot_be(name: str) -> None:
         SharedMemory(1, name="a\0b")
     for arguments in ({}, {"length": 1, "fd": 0}, {"name": name}, {"name": name, "fd": 0}):
         with pytest.raises(TypeError):
-            SharedMemory(**arguments)  # type: ignore[arg-type]
+            SharedMemory(**arguments)
     with pytest.raises(ValueError):
         SharedMemory(0, name=name)
     with SharedMemory(1) as anonymous, pytest.raises(ValueError):
@@ -218,11 +219,11 @@ def test_nobody_finds_half_of_it(name: str) -> None:
     name appears when the size is there: 300 times made beside a process that opens as fast as it can.
     """
     code = f"""
-        import sys
+        import select
         from rawsys.memory import SharedMemory
         print("ready", flush=True)
         seen = 0
-        while not sys.stdin.buffer.peek(1):
+        while not select.select([0], [], [], 0)[0]:
             try:
                 with SharedMemory.open({name!r}) as memory:
                     assert len(memory) == 8192, len(memory)
@@ -231,11 +232,6 @@ def test_nobody_finds_half_of_it(name: str) -> None:
                 pass
         print("done")
     """
-    import subprocess
-
-    from support import INTERPRETER, script
-
-    code = code.replace("while not sys.stdin.buffer.peek(1):", "import select\n        while not select.select([0], [], [], 0)[0]:")
     with subprocess.Popen([INTERPRETER, "-c", script(code)], stdin=-1, stdout=-1, stderr=-1) as other:
         assert other.stdout and other.stdin and other.stderr
         assert other.stdout.readline() == b"ready\n"
@@ -247,22 +243,15 @@ def test_nobody_finds_half_of_it(name: str) -> None:
     assert (out, err) == (b"done\n", b"")
 
 
-_USE = """
-    import sys
-    {imports}
-    memory = {make}
-    memory.buf[0] = 1 if hasattr(memory, "buf") else 0
-    memory.close()
-"""
-
-
 def test_who_only_opened_does_not_remove(name: str) -> None:
     """What multiprocessing.shared_memory gets wrong: a process that has only opened it and ends removes it under its users
     (before Python 3.13), and complains.  Here it is there as long as nobody unlinks it, and nobody complains.
     """
     with SharedMemory(PAGE, name=name) as ours:
         ours[0] = 9
-        done = run_python(f"from rawsys.memory import SharedMemory\nm = SharedMemory.open({name!r})\nprint(m[0])\nm.close()")
+        done = run_python(
+            f"from rawsys.memory import SharedMemory\nm = SharedMemory.open({name!r})\nprint(m[0])\nm.close()"
+        )
         assert (done.stdout, done.stderr, done.returncode) == ("9\n", "", 0)
         assert os.path.exists(f"/dev/shm/{name}")
         forgot = run_python(
@@ -272,7 +261,8 @@ def test_who_only_opened_does_not_remove(name: str) -> None:
         assert os.path.exists(f"/dev/shm/{name}")
         if sys.version_info < (3, 13):
             theirs = run_python(
-                f"from multiprocessing.shared_memory import SharedMemory\nm = SharedMemory({name!r})\nm.close()", flags=()
+                f"from multiprocessing.shared_memory import SharedMemory\nm = SharedMemory({name!r})\nm.close()",
+                flags=(),
             )
             assert "resource_tracker" in theirs.stderr
             assert not os.path.exists(f"/dev/shm/{name}")
@@ -294,11 +284,11 @@ def test_by_the_kernels_rules(name: str) -> None:
     """Whom the permission bits forbid it is PermissionError, with the file's name."""
     need_root()
 
-    def stranger() -> str | None:
+    def stranger() -> str:
         os.setresuid(65534, 65534, 65534)
         with pytest.raises(PermissionError) as caught:
             SharedMemory.open(name)
-        return caught.value.filename
+        return str(caught.value.filename)
 
     with SharedMemory(PAGE, name=name) as ours:
         assert in_child(stranger) == f"/dev/shm/{name}"
@@ -306,16 +296,14 @@ def test_by_the_kernels_rules(name: str) -> None:
 
 
 def test_words_of_an_atomic_lie_in_it() -> None:
-    """Its buffer is aligned to a page, writable and one for all: a 64-bit word counted by four processes with fetch_add.
-
-    The atomic type comes from rawsys.sync or rawsys.atomics, where that is built.
-    """
-    atomic = pytest.importorskip("rawsys.atomic", reason="atomics are not in this build")
+    """Its buffer is aligned, writable and one for all: a 64-bit word that four processes count with fetch_add."""
+    sync = pytest.importorskip("rawsys.sync", reason="atomics are not in this build")
+    assert hasattr(sync, "AtomicU64")
 
     with SharedMemory(PAGE) as memory:
 
         def count() -> None:
-            word = atomic.AtomicU64.at(memory, 64)
+            word = sync.AtomicU64.at(memory, 64)
             for _ in range(1000):
                 word.fetch_add(1)
 

@@ -133,7 +133,9 @@ def test_as_readelf_reads_it(tmp_path: Path) -> None:
     """Every function that readelf finds in the image, we find at the same place, and in its version only."""
     start, data = image()
     (tmp_path / "vdso.so").write_bytes(data)
-    text = subprocess.run([need("readelf"), "-W", "--dyn-syms", tmp_path / "vdso.so"], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        [need("readelf"), "-W", "--dyn-syms", tmp_path / "vdso.so"], capture_output=True, text=True, check=True
+    ).stdout
     seen = 0
     for line in text.splitlines():
         columns = line.split()
@@ -162,7 +164,9 @@ def test_strace_shows_no_call() -> None:
                 vdso.getrandom(16)
         raw.getppid()
     """
-    done = subprocess.run([tool, "-qq", "-o", "/dev/stderr", INTERPRETER, "-c", script(code)], capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        [tool, "-qq", "-o", "/dev/stderr", INTERPRETER, "-c", script(code)], capture_output=True, text=True, timeout=50
+    )
     if done.returncode:
         pytest.skip(f"strace cannot trace here: {done.stderr[-200:]}")
     lines = done.stderr.splitlines()

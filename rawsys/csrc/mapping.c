@@ -356,7 +356,7 @@ static PyType_Slot slots[] = {
 };
 
 static PyType_Spec spec = {
-    .name = "rawsys.memory.MappingCore",
+    .name = "rawsys._native.memory.MappingCore",
     .basicsize = sizeof(struct rs_mapping),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = slots,

@@ -22,7 +22,7 @@ static int install_types(PyObject *module)
 
 int rawsys_install(uintptr_t module, int what)
 {
-    static int (*const install[])(PyObject *) = {install_types, rs_install_raw, rs_install_checked, rs_install_top, rs_run_setup, rs_mapping_setup, rs_vdso_setup};
+    static int (*const install[])(PyObject *) = {install_types, rs_install_raw, rs_install_checked, rs_install_top, rs_run_setup, [30] = rs_mapping_setup, rs_vdso_setup};
     PyGILState_STATE state = PyGILState_Ensure(); /* cffi has released it */
     int result = install[what]((PyObject *)module);
     if (result < 0)

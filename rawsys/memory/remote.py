@@ -19,8 +19,11 @@ if TYPE_CHECKING:
         """A process that is held by its descriptor, such as a Pid."""
 
         @property
-        def pid(self) -> int: ...
-        def fileno(self) -> int: ...
+        def pid(self) -> int:
+            """Its number."""
+
+        def fileno(self) -> int:
+            """Its pidfd."""
 
     Process = int | HasPid
 
@@ -33,11 +36,11 @@ def read_memory(pid: Process, address: int, n: int) -> bytes:
     """`process_vm_readv(2)`: `n` bytes at an address of another process, or of this one.
 
     `pid`: a number, or a Pid.  A number may be another process's by now; a Pid is looked at before and after, so that what
-    was read is of the process that it holds, or ProcessLookupError.
+    was read is of the process that it holds.
 
-    Raises OSError: EFAULT for a page that is not there or cannot be read, PermissionError where ptrace(2) would not be
-    allowed, ProcessLookupError.  When a part was read, `characters_written` of the exception is the number of bytes, and a
-    note says it.
+    Raises ProcessLookupError, ClosedError for a Pid that was reaped here or closed, PermissionError where ptrace(2) would
+    not be allowed, OSError (EFAULT) for a page that is not there or cannot be read.  When a part was read,
+    `characters_written` of the exception is the number of bytes, and a note says it.
 
     Safety: the other process goes on meanwhile; its bytes may be of different moments.
     """
@@ -125,7 +128,9 @@ def _still(pid: Process) -> None:
     Signal 0 reaches a zombie, whose number is still its own, and nobody after that.
     """
     if not isinstance(pid, int):
-        syscalls.pidfd_send_signal(pid.fileno(), 0, None, 0)
+        syscalls.pidfd_send_signal(
+            pid, 0, None, 0
+        )  # a Pid is counted while the call runs, its number is not passed around
 
 
 def _address(address: int) -> int:
@@ -141,7 +146,9 @@ def _fail(call: str, number: int, answer: int, done: int, wanted: int, address: 
     error = os_error(call, (number, f"[{wanted} bytes here]", 1, f"[{wanted} bytes at {address:#x}]", 1, 0), -answer)
     so_far(error, done)
     if -answer == _EPERM:
-        error.add_note("it needs the right to ptrace that process: same user and dumpable, or CAP_SYS_PTRACE, and see yama")
+        error.add_note(
+            "it needs the right to ptrace that process: same user and dumpable, or CAP_SYS_PTRACE, and see yama"
+        )
     raise error
 
 

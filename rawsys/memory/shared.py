@@ -119,7 +119,9 @@ class SharedMemory(Mapping):
     ) -> Self:
         """Make it, or adopt a descriptor; see the class."""
         if (length is None) == (fd is None) or (name is not None and fd is not None):
-            raise TypeError("SharedMemory takes a length, or a length and a name, or fd=; see SharedMemory.open for a name that exists")
+            raise TypeError(
+                "SharedMemory takes a length, or a length and a name, or fd=; see SharedMemory.open for a name that exists"
+            )
         if length is None:
             return cls._adopt(fd, writable)
         if counted(length, "a length") == 0:
