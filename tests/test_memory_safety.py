@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+from memory_maps import PAGE, maps
 from support import fail_calls, in_child, run_child, run_python
-from test_memory_mapping import PAGE, maps
 
 import rawsys
 from rawsys import constants

@@ -16,10 +16,12 @@ static PyObject *read_process(PyObject *module, PyObject *const *args, Py_ssize_
     PyThreadState *state = PyEval_SaveThread();
     size_t done = rs_copy_remote(RS_READ_THERE, (int)pid, memory, address, (size_t)length, &answer);
     PyEval_RestoreThread(state);
-    PyObject *result = (Py_ssize_t)done == length ? Py_BuildValue("(Ol)", bytes, 0L)
-                                                  : Py_BuildValue("(y#l)", memory, (Py_ssize_t)done, answer);
-    Py_DECREF(bytes);
-    return result;
+    if ((Py_ssize_t)done < length) {
+        PyObject *part = PyBytes_FromStringAndSize(memory, (Py_ssize_t)done);
+        Py_DECREF(bytes);
+        bytes = part;
+    }
+    return bytes ? Py_BuildValue("(Nl)", bytes, answer) : NULL;
 }
 
 /* (writing, pid, buffer, address): the number of bytes that were copied, and the -errno where the kernel stopped. */

@@ -29,7 +29,7 @@ struct link {
 };
 
 /* For the whole process, since states outlive threads: what is free, how large one is, and whose end gives one back. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_flag busy = ATOMIC_FLAG_INIT;
 static struct link *unused;
 static size_t state_size;
 static pthread_key_t key;
@@ -39,11 +39,11 @@ static _Thread_local struct link *mine;
 static void give_back(void *state)
 {
     struct link *link = state;
-    if (pthread_mutex_trylock(&lock))
+    if (atomic_flag_test_and_set(&busy))
         return; /* busy, or held by a thread that a fork left behind: 144 bytes are lost */
     link->next = unused;
     unused = link;
-    pthread_mutex_unlock(&lock);
+    atomic_flag_clear(&busy);
 }
 
 static int ask(random_function *function, struct params *params)
@@ -78,7 +78,7 @@ static struct link *state_of_this_thread(random_function *function)
 {
     if (RS_LIKELY(mine != NULL))
         return mine;
-    if (pthread_mutex_trylock(&lock))
+    if (atomic_flag_test_and_set(&busy))
         return NULL; /* never waited for: in a forked child its holder may not exist */
     if (!unused)
         more(function);
@@ -86,7 +86,7 @@ static struct link *state_of_this_thread(random_function *function)
         mine = unused;
         unused = unused->next;
     }
-    pthread_mutex_unlock(&lock);
+    atomic_flag_clear(&busy);
     if (mine)
         pthread_setspecific(key, mine);
     return mine;
