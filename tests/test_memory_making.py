@@ -46,12 +46,12 @@ def file() -> Iterator[Fd]:
 )
 def test_what_the_kernel_refuses(arguments: dict[str, Any], number: int, note: str) -> None:
     """Edge case 107: the kernel's errno, the call as it was made, and in words what it means; nothing is left mapped."""
-    before = [(line.start, line.end) for line in maps() if line.rights == "---p"]
+    before = sum(line.rights == "---p" for line in maps())
     with pytest.raises(OSError) as caught:
         Mapping(**arguments)
     assert caught.value.errno == number
     assert any(note in text for text in caught.value.__notes__)
-    assert [(line.start, line.end) for line in maps() if line.rights == "---p"] == before
+    assert sum(line.rights == "---p" for line in maps()) == before
 
 
 def test_arguments_that_cannot_be() -> None:
