@@ -62,6 +62,7 @@ def test_arguments_that_cannot_be() -> None:
         (ValueError, {"length": 1, "offset": PAGE}), (OverflowError, {"length": 1, "fd": 2**32}),
         (TypeError, {"length": 1, "prot": "r"}), (ValueError, {"length": 1, "huge": 3}), (ValueError, {"length": 1, "huge": 1.5}),
         (TypeError, {"length": 1, "shred": True}),
+        (ValueError, {"length": 1, "address": 0}),
     ]  # fmt: skip
     for exception, arguments in wrong:
         with pytest.raises(exception):

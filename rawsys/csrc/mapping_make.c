@@ -72,6 +72,8 @@ static int plan_numbers(struct plan *plan, PyObject *const *object)
     if (call->word[LENGTH] < 0 || call->word[OFFSET] < 0)
         return PyErr_Format(PyExc_ValueError, "Mapping(): '%s' cannot be negative or above 2**63-1, got %R",
                             call->word[LENGTH] < 0 ? "length" : "offset", object[call->word[LENGTH] < 0 ? LENGTH : OFFSET]), -1;
+    if (object[ADDRESS] && object[ADDRESS] != Py_None && !call->word[ADDRESS])
+        return PyErr_Format(PyExc_ValueError, "Mapping(): nothing is mapped at address 0, where a stray pointer should be a signal; None lets the kernel choose"), -1;
     if (anonymous && call->word[OFFSET])
         return PyErr_Format(PyExc_ValueError, "Mapping(): an offset needs a file, fd="), -1;
     plan->flags |= (plan->shared ? MAP_SHARED : MAP_PRIVATE) | (anonymous ? MAP_ANONYMOUS : 0);

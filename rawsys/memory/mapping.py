@@ -36,7 +36,8 @@ class Mapping(MappingCore):
     A view counts as long as it lives, and so does a call that works with one.
 
     A forked child has its own copy of each mapping, views included, and closes its own; of a shared one it shares the
-    contents.  What was advised MADV_DONTFORK it does not have: it is closed there.
+    contents.  What was advised MADV_DONTFORK it does not have: it is closed there, and a view from before is a
+    SIGSEGV.  A view that a thread of the parent held is never given back in the child, where that thread is not.
 
     Raises OSError: EINVAL for length 0 or an offset or address within a page, ENOMEM beyond the address space or a limit,
     EACCES where the file was not opened for it, EPERM where a seal forbids it, FileExistsError.  ValueError for a negative
@@ -71,7 +72,8 @@ class Mapping(MappingCore):
         """`madvise(2)`: tell the kernel how it will be used, a MADV_ constant; all of it, or a part (bytes; whole pages).
 
         Some advice changes what is there: MADV_DONTNEED and MADV_FREE throw contents away, MADV_DONTFORK keeps it from
-        children, MADV_GUARD_INSTALL makes pages that cannot be touched (views are refused then: BufferError where one lives).
+        children (a part does so for the whole, as far as this owner goes), MADV_GUARD_INSTALL makes pages that cannot be
+        touched (views are refused then: BufferError where one lives).
 
         Raises OSError (EINVAL for an offset within a page or advice that the kernel does not know).
         """
