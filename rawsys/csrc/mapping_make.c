@@ -66,7 +66,7 @@ static int plan_numbers(struct plan *plan, PyObject *const *object)
     call->row = &wanted;
     for (unsigned i = 0; i < 5; i++) {
         call->word[i] = i == FD ? -1 : i == PROT ? RS_PROT_READ | RS_PROT_WRITE : 0;
-        if (object[i] && object[i] != Py_None && rs_convert_fast(call, i, object[i]) < 0)
+        if (object[i] && object[i] != Py_None && rs_convert_fast(call, &wanted, i, object[i]) < 0)
             return -1;
     }
     if (call->word[LENGTH] < 0 || call->word[OFFSET] < 0)
