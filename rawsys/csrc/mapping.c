@@ -272,6 +272,7 @@ static PyType_Slot slots[] = {
     {Py_tp_getset, getters},
     {Py_bf_getbuffer, get_buffer},
     {Py_bf_releasebuffer, release_buffer},
+    {Py_tp_iter, PySeqIter_New}, /* ends at the IndexError of an item */
     {Py_sq_length, rs_mapping_length},
     {Py_sq_item, rs_mapping_item},
     {Py_mp_length, rs_mapping_length},
