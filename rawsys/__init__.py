@@ -30,7 +30,7 @@ except ModuleNotFoundError as error:
 
 _install(sys.modules[__name__], "top")
 
-_MODULES = {"batch", "constants", "errors", "fd", "program", "raw", "signals", "structs", "syscalls", "table"}
+_MODULES = {"batch", "constants", "errors", "fd", "memory", "program", "raw", "signals", "structs", "syscalls", "table", "vdso"}
 _HOME = {"Fd": "fd", "Handle": "fd", "Program": "program", "read_files": "batch", "stat_many": "batch"}
 
 __all__ = [

@@ -2,10 +2,12 @@ from typing import Never
 
 from rawsys import constants as constants
 from rawsys import errors as errors
+from rawsys import memory as memory
 from rawsys import raw as raw
 from rawsys import signals as signals
 from rawsys import structs as structs
 from rawsys import syscalls as syscalls
+from rawsys import vdso as vdso
 from rawsys._types import Descriptor, Int, Readable, Writable
 from rawsys.fd import Fd as Fd
 from rawsys.fd import Handle as Handle

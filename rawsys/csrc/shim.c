@@ -5,7 +5,9 @@
 #include "call.h"
 #include "doors.h"
 #include "fdio.h"
+#include "mapping.h"
 #include "run.h"
+#include "vdso.h"
 
 static int install_types(PyObject *module)
 {
@@ -21,7 +23,7 @@ static int install_types(PyObject *module)
 
 int rawsys_install(uintptr_t module, int what)
 {
-    static int (*const install[])(PyObject *) = {install_types, rs_install_raw, rs_install_checked, rs_install_top, rs_run_setup};
+    static int (*const install[])(PyObject *) = {install_types, rs_install_raw, rs_install_checked, rs_install_top, rs_run_setup, [30] = rs_mapping_setup, rs_vdso_setup};
     PyGILState_STATE state = PyGILState_Ensure(); /* cffi has released it */
     int result = install[what]((PyObject *)module);
     if (result < 0)
