@@ -1,7 +1,7 @@
 """Build of rawsys._shim: C written from the table of calls, and the command classes that compile it.
 
 setuptools finds the classes through pyproject.toml.  By hand, ``python build_ffi.py stubs`` writes
-``rawsys/raw.pyi`` and ``rawsys/syscalls.pyi`` anew after a change of the table, and
+``raw.pyi``, ``syscalls.pyi``, ``_calls.pyi`` and ``constants.pyi`` anew after a change of the tables, and
 ``python build_ffi.py stubs --check`` fails when they are stale.
 """
 
@@ -182,38 +182,51 @@ def doors_inc() -> str:
 # ---- the stubs ----
 
 _TAKES = {"fd": "Descriptor", "dirfd": "Descriptor", "path": "Path", "str": "String", "strings": "Strings", "in": "Readable",
-          "out": "Writable", "inout": "Writable", "any": "Writable", "addr": "int | None"}  # fmt: skip
+          "out": "Writable", "inout": "Writable", "any": "Writable", "addr": "Address"}  # fmt: skip
+_GIVES = {"none": ("int", "None"), "fd": ("int", "Fd"), "never": ("int", "Never")}
+_HEAD = "# Written by build_ffi.py from syscalls.tsv.\n"
+_IMPORTS = "from rawsys._types import Address, Descriptor, Int, Path, Readable, String, Strings, Writable\n"
 
 
-def stub(checked: bool) -> str:
+def stub_parameters(entry: Any, more: str = "") -> list[str]:
+    """The positional-only parameters of a call with their types; `more` may stand in the place of any of them."""
+    names = zip(entry.parameters, entry.arguments, strict=True)
+    return [f"{n}: {_TAKES.get(a.kind, 'Int')}{more}" for n, a in names] + (["/"] if entry.arguments else [])
+
+
+def stub_door(checked: bool) -> str:
     """The typed face of rawsys.raw or rawsys.syscalls."""
-    gives = {"none": "None" if checked else "int", "fd": "Fd" if checked else "int", "never": "Never" if checked else "int"}
-    lines = ["# Written by build_ffi.py from syscalls.tsv.", "from typing import Never", "", "from rawsys.fd import Fd", ""]
-    if not checked:
-        lines = [lines[0]]
-    lines += ["from rawsys._types import Descriptor, Path, Readable, String, Strings, Writable", ""]
-    names = []
+    live = [entry for entry in load_table() if entry.live]
+    lines = [_HEAD, "from typing import Never", ""]
+    lines += ["from rawsys._types import Address, Descriptor, Int, Path, Readable, String, Strings, Writable"]
+    lines += ["from rawsys.fd import Fd", ""] if checked else [""]
+    for entry in live:
+        gives = "Fd | int" if checked and entry.fd_condition else _GIVES.get(entry.returns, ("int", "int"))[checked]
+        gives = "Never" if entry.status == "refused" else gives
+        lines.append(f"def {entry.name}({', '.join(stub_parameters(entry))}) -> {gives}: ...")
+    return "\n".join([*lines, "", f"__all__ = {json.dumps(sorted(entry.name for entry in live))}"]) + "\n"
+
+
+def stub_calls() -> str:
+    """The methods of Program that add a step."""
+    lines = [_HEAD, "from collections.abc import Iterable", "", _IMPORTS.rstrip(), "from rawsys.program import Slot", "", "class Calls:"]
+    ours = "*, label: str | None = None, always: bool = False, retry: bool = False, allow: Iterable[int] = ()"
     for entry in load_table():
-        if not entry.live:
-            continue
-        names.append(entry.name)
-        takes = [f"{n}: {_TAKES.get(a.kind, 'int')}" for n, a in zip(entry.parameters, entry.arguments, strict=True)]
-        result = "Fd | int" if checked and entry.fd_condition else gives.get(entry.returns, "int")
-        result = "Never" if entry.status == "refused" else result
-        lines.append(f"def {entry.name}({', '.join([*takes, '/']) if takes else ''}) -> {result}: ...")
-    if not checked:
-        lines.insert(1, "from typing import Never")
-        lines.insert(2, "")
-    return "\n".join([*lines, "", f"__all__ = {json.dumps(sorted(names))}"]) + "\n"
+        if entry.live and entry.status != "refused" and "keeps_gil" not in entry.traits:
+            lines.append(f"    def {entry.name}({', '.join(['self', *stub_parameters(entry, ' | Slot'), ours])}) -> Slot: ...")
+    return "\n".join(lines) + "\n"
 
 
 def stubs(check: bool) -> int:
     """Write the stubs, or say which are stale."""
+    from rawsys._stubs import stub_text
+
+    texts = {"constants.pyi": stub_text(), "raw.pyi": stub_door(False), "syscalls.pyi": stub_door(True), "_calls.pyi": stub_calls()}
     stale = []
-    for name, checked in (("raw", False), ("syscalls", True)):
-        path, text = HERE / "rawsys" / f"{name}.pyi", stub(checked)
+    for name, text in texts.items():
+        path = HERE / "rawsys" / name
         if not path.exists() or path.read_text("utf-8") != text:
-            stale.append(path.name)
+            stale.append(name)
             if not check:
                 path.write_text(text, "utf-8")
     if stale and check:

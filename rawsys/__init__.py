@@ -28,21 +28,15 @@ except ModuleNotFoundError as error:
         "run from elsewhere after `pip install .`, or install it in place with `pip install -e .`"
     ) from None
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from rawsys import constants, errors, raw, structs, syscalls
-    from rawsys._top import raw_close, raw_exit, raw_fork, raw_getpid, raw_getppid, raw_gettid, raw_kill, raw_read, raw_write, syscall
-    from rawsys.fd import Fd, Handle
-    from rawsys.table import TABLE as table
-
 _install(sys.modules[__name__], "top")
 
-_MODULES = ("program", "constants", "errors", "fd", "raw", "signals", "structs", "syscalls", "table")
-_FROM = {"Program": "program", "Fd": "fd", "Handle": "fd"}
+_MODULES = {"batch", "constants", "errors", "fd", "program", "raw", "signals", "structs", "syscalls", "table"}
+_HOME = {"Fd": "fd", "Handle": "fd", "Program": "program", "read_files": "batch", "stat_many": "batch"}
 
 __all__ = [
     "Fd",
     "Handle",
+    "Program",
     "constants",
     "errors",
     "raw",
@@ -55,6 +49,9 @@ __all__ = [
     "raw_kill",
     "raw_read",
     "raw_write",
+    "read_files",
+    "signals",
+    "stat_many",
     "structs",
     "syscall",
     "syscalls",
@@ -67,8 +64,8 @@ def __getattr__(name: str) -> object:
 
     if name in _MODULES:
         return import_module(f"rawsys.{name}")
-    if name in _FROM:
-        value = globals()[name] = getattr(import_module(f"rawsys.{_FROM[name]}"), name)
+    if name in _HOME:
+        value = globals()[name] = getattr(import_module(f"rawsys.{_HOME[name]}"), name)
         return value
     raise AttributeError(f"module 'rawsys' has no attribute {name!r}", name=name)
 

@@ -33,6 +33,8 @@ class RefusedCallError(RawsysError, NotImplementedError):
 
 
 _SHOWN_BYTES = 32
+_ENOSYS = 38
+_FAMILIES = {"dirfd": "DIRFD", "signal": "Signal"}
 
 
 def _shown(value: object, family: str | None) -> str:
@@ -61,14 +63,12 @@ def describe(name: str, arguments: Sequence[object]) -> str:
     """A call with its arguments, as ``openat(AT_FDCWD, "/x", O_RDONLY)``."""
     from rawsys.table import TABLE
 
-    kinds = TABLE[name].arguments
     shown = []
-    for argument, value in zip(kinds, arguments, strict=False):
-        family = "AT" if argument.kind == "dirfd" else "Signal" if argument.kind == "signal" else argument.family
+    for argument, value in zip(TABLE[name].arguments, arguments, strict=False):
         if argument.kind == "mode" and isinstance(value, int):
             shown.append(f"0o{value:o}")
         else:
-            shown.append(_shown(value, family if argument.kind != "dirfd" or value == -100 else None))
+            shown.append(_shown(value, _FAMILIES.get(argument.kind, argument.family)))
     return f"{name}({', '.join(shown)})"
 
 
@@ -81,8 +81,8 @@ def os_error(name: str, arguments: Sequence[object], errno: int) -> OSError:
     paths = [os.fspath(v) for v in paths if isinstance(v, (str, bytes, os.PathLike))]
     error = OSError(errno, os.strerror(errno), *paths[:1], *((None, paths[1]) if len(paths) > 1 else ()))
     error.add_note(f"in {describe(name, arguments)}")
-    if errno == 38 and entry.since:
-        error.add_note(f"{name} needs Linux {entry.since} or a filter that allows it; this is Linux {platform.release()}")
+    if errno == _ENOSYS and entry.since:
+        error.add_note(f"{name} needs Linux {entry.since}; this is Linux {platform.release()}, or a seccomp filter forbids it")
     return error
 
 

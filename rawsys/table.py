@@ -34,7 +34,7 @@ _TYPES = {
     "aio_context_t": (False, 64), "enum landlock_rule_type": (False, 32),
 }  # fmt: skip
 
-_ARGUMENT = re.compile(r"(?P<kind>\w+)(?:\((?P<family>\w+)\))? (?P<ctype>.*?)(?P<name>\w+)(?: \[(?P<extent>[^]]+)\])?")
+_ARGUMENT = re.compile(r"(?P<kind>\w+)(?:\((?P<family>[\w+]+)\))? (?P<ctype>.*?)(?P<name>\w+)(?: \[(?P<extent>[^]]+)\])?")
 _EXTENT = re.compile(
     r"(?P<constant>\d+)|\*(?P<star>\w+)|bits\((?P<bits>\w+?)(?P<less>-1)?\)|pages\((?P<pages>\w+)\)|(?P<of>[a-z_]\w*)(?:\*(?P<scale>\d+))?(?:\+(?P<plus>\d+))?"
 )
@@ -222,5 +222,5 @@ class Table(ModuleType):
         return f"x86-64 Linux has no system call {key!r}{hint}"
 
 
-TABLE = sys.modules[__name__]
-TABLE.__class__ = Table
+sys.modules[__name__].__class__ = Table
+TABLE: Table = sys.modules[__name__]  # type: ignore[assignment]  # its class is what the line above says

@@ -1,0 +1,136 @@
+"""The command line: ``rawsys`` and ``python -m rawsys``."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from rawsys.table import TABLE, Entry
+
+_EPILOG = "Exit status: 0 fine, 1 nothing found or failed, 2 wrong usage."
+
+
+def _tour(_: argparse.Namespace) -> int:
+    from rawsys import tour
+
+    tour.main()
+    return 0
+
+
+def _find(pattern: str | None) -> list[Entry]:
+    """Calls by number, name or pattern; a plain word also finds the names that contain it."""
+    if pattern is None:
+        return list(TABLE)
+    if pattern.isdecimal():
+        return [TABLE[int(pattern)]] if int(pattern) in TABLE else []
+    if pattern in TABLE:
+        return [TABLE[pattern]]
+    shape = pattern if set(pattern) & set("*?[") else f"*{pattern}*"
+    return [entry for entry in TABLE if fnmatch.fnmatchcase(entry.name, shape)]
+
+
+def _as_json(entry: Entry) -> dict[str, object]:
+    return {
+        "number": entry.number,
+        "name": entry.name,
+        "status": entry.status,
+        "since": entry.since,
+        "summary": entry.summary if entry.live else None,
+        "man": entry.man,
+        "declaration": entry.declaration,
+        "arguments": [
+            {"name": a.name, "kind": a.kind, "type": a.ctype, "bits": a.bits, "constants": a.family}
+            | ({"extent": a.extent.text} if a.extent else {})
+            for a in entry.arguments
+        ],
+        "returns": entry.returns + (f" if {entry.fd_condition}" if entry.fd_condition else ""),
+        "may_block": entry.may_block,
+        "traits": sorted(entry.traits),
+        "instead": entry.instead,
+    }
+
+
+def _describe(entry: Entry) -> None:
+    """One call, whole: what its built-in says of it."""
+    if not entry.live:
+        print(f"{entry.name}: number {entry.number} is reserved; Linux has no such call any more.")
+        return
+    from rawsys import raw
+
+    print(f"rawsys.raw.{entry.signature}\n")
+    print(getattr(raw, entry.name).__doc__)
+
+
+def _syscalls(arguments: argparse.Namespace) -> int:
+    found = _find(arguments.pattern)
+    if arguments.json:
+        print(json.dumps([_as_json(entry) for entry in found], indent=2))
+    elif len(found) == 1:
+        _describe(found[0])
+    else:
+        for entry in found:
+            print(f"{entry.number:4}  {entry.name:24} {entry.summary if entry.live else '(reserved)'}")
+    if not found:
+        print(f"rawsys: {TABLE.missing(arguments.pattern)}", file=sys.stderr)
+    return 0 if found else 1
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from rawsys import info
+
+    if arguments.json:
+        print(json.dumps(info.system() | {"features": [f._asdict() for f in info.features()]}, indent=2))
+    else:
+        info.report(print)
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from rawsys import bench
+
+    return bench.main([])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rawsys", description="System calls of x86-64 Linux, raw and owned. Without a command: the tour.", epilog=_EPILOG
+    )
+    parser.set_defaults(run=_tour)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(name: str, run: object, words: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".", epilog=_EPILOG)
+        made.set_defaults(run=run)
+        return made
+
+    command("tour", _tour, "what the library does, shown on the live kernel")
+    syscalls = command("syscalls", _syscalls, "list the system calls, or describe one")
+    syscalls.add_argument("pattern", nargs="?", metavar="NAME|NUMBER|PATTERN", help="a name, a number, a part of a name or a pattern such as 'pidfd*'")
+    syscalls.add_argument("--json", action="store_true", help="print JSON")
+    info = command("info", _info, "the kernel, and which newer calls it has")
+    info.add_argument("--json", action="store_true", help="print JSON")
+    command("bench", _bench, "a few benchmarks against the standard library, in seconds")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader has gone (`| head`).  Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The tour: what the library does, shown on the live kernel, each chapter with the calls made and their answers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import rawsys
+from rawsys import errors, raw
+from rawsys.constants import AT_FDCWD, O_CLOEXEC, O_RDONLY
+
+_ROUNDS = 20_000
+
+
+def _call(function: Callable[..., int], *arguments: object) -> int:
+    """Make a raw call and print it as strace would."""
+    answer = function(*arguments)
+    _answered(function.__name__, arguments, answer)
+    return answer
+
+
+def _answered(name: str, arguments: tuple[object, ...], answer: int) -> None:
+    from rawsys import constants
+
+    shown = f"-1 {constants.decode('E', -answer)}" if -4095 <= answer < 0 else str(answer)
+    print(f"  {errors.describe(name, arguments)} = {shown}")
+
+
+def _nanoseconds(function: Callable[[], object]) -> float:
+    """The best of five rounds, in ns a call."""
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter_ns()
+        for _ in range(_ROUNDS):
+            function()
+        best = min(best, (time.perf_counter_ns() - start) / _ROUNDS)
+    return best
+
+
+def lowest_level() -> None:
+    """The naked instruction beside libc"""
+    pid = rawsys.raw_getpid()
+    _answered("getpid", (), pid)
+    print(f"  os.getpid() agrees: {pid == os.getpid()}")
+    ours, libc = _nanoseconds(rawsys.raw_getpid), _nanoseconds(os.getpid)
+    print(f"  rawsys.raw_getpid() {ours:.0f} ns, os.getpid() {libc:.0f} ns: {ours / libc:.2f} of it")
+    text = b"  Hello from the kernel's own write\n"
+    sys.stdout.flush()  # what Python holds back would come after the raw write
+    _answered("write", (1, text, len(text)), rawsys.raw_write(1, text))
+    print("  The kernel's own answer, never an exception: a value, or -errno.")
+    _call(raw.close, -1)
+
+
+def process_parts() -> None:
+    """What a process is made of"""
+    with open("/proc/self/status") as file:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    with open("/proc/self/maps") as file:
+        regions = len(file.readlines())
+    with open("/proc/self/limits") as file:
+        open_files = next(line.split()[3] for line in file if line.startswith("Max open files"))
+    print(f"  identity      pid {rawsys.raw_getpid()}, parent {rawsys.raw_getppid()}, name {status['Name']}")
+    print(f"  address space {regions} regions, {int(status['VmRSS'].split()[0]) // 1024} MiB resident")
+    print(f"  threads       {status['Threads']}: this one is {rawsys.raw_gettid()}")
+    print(f"  descriptors   {len(os.listdir('/proc/self/fd'))} open, at most {open_files}")
+    print(f"  signals       caught {status['SigCgt'].lstrip('0') or '0'}, ignored {status['SigIgn'].lstrip('0') or '0'} (masks)")
+    print(f"  credentials   user {status['Uid'].split()[1]}, group {status['Gid'].split()[1]}, capabilities {status['CapEff'].lstrip('0') or 'none'}")
+
+
+def owned_descriptor() -> None:
+    """A descriptor that is owned, passed and closed once"""
+    fd = rawsys.Fd.open("/proc/self/comm")
+    print(f"  Fd.open('/proc/self/comm') gives {fd!r}")
+    buffer = bytearray(32)
+    count = _call(raw.read, fd, buffer, len(buffer))
+    print(f"  the kernel wrote {bytes(buffer[:count])!r}; a Fd goes wherever a call takes a descriptor")
+    number = fd.fileno()
+    fd.close()
+    fd.close()
+    print(f"  close(), twice: {fd!r}")
+    try:
+        fd.read(1)
+    except rawsys.errors.ClosedError as error:
+        print(f"  a use after it is refused before the kernel is asked: {error}")
+    _call(raw.read, number, buffer, len(buffer))
+
+
+def closed_under_a_reader() -> None:
+    """Closing under a call in another thread"""
+    reader, writer = rawsys.Fd.pipe()
+    number, got = reader.fileno(), []
+    thread = threading.Thread(target=lambda: got.append(reader.read(1)))
+    thread.start()
+    while "1 call" not in repr(reader):  # until the other thread is inside read
+        reader.close() if _is_reading(thread) else time.sleep(0)
+    print(f"  a thread waits in read({number}, ...); close() gives {reader!r}")
+    print(f"  the number is still there: {os.path.exists(f'/proc/self/fd/{number}')}")
+    writer.write(b"!")
+    thread.join()
+    writer.close()
+    print(f"  the reader got {got[0]!r}, and then the number was closed: {not os.path.exists(f'/proc/self/fd/{number}')}")
+
+
+def _is_reading(thread: threading.Thread) -> bool:
+    with open(f"/proc/self/task/{thread.native_id}/syscall") as file:
+        return file.read().startswith("0 ")  # the number of read
+
+
+def many_calls() -> None:
+    """Many calls in one crossing"""
+    program = rawsys.Program()
+    path, data = program.parameter("path"), program.buffer(4096)
+    fd = program.openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0)
+    count = program.read(fd, data, 4096)
+    program.close(fd, always=True)
+    print("  " + program.explain().replace("\n", "\n  "))
+    results = program.run(path="/proc/self/comm")
+    print(f"  run(path='/proc/self/comm') answers {list(results)}; data: {results.data(count)!r}")
+    print(f"  run(path='/missing') answers {list(program.run(path='/missing'))}: what needs a failed step is not run")
+    loop = rawsys.Program()
+    for _ in range(1000):
+        loop.getpid()
+    best = min(_timed(loop.run) for _ in range(20)) / 1000
+    print(f"  1,000 getpid in one crossing: {best:.0f} ns each")
+
+
+def _timed(function: Callable[[], object]) -> int:
+    start = time.perf_counter_ns()
+    function()
+    return time.perf_counter_ns() - start
+
+
+CHAPTERS: list[Callable[[], None]] = [lowest_level, process_parts, owned_descriptor, closed_under_a_reader, many_calls]
+
+
+def main() -> None:
+    """Print all chapters."""
+    release = os.uname().release
+    print(f"rawsys on Linux {release}, {len(rawsys.raw.__all__)} system calls by name")
+    for number, chapter in enumerate(CHAPTERS, 1):
+        print(f"\n{number}. {chapter.__doc__}")
+        chapter()
+    print("\nMore: rawsys syscalls openat, rawsys info, rawsys bench, rawsys --help")
