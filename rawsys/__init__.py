@@ -30,8 +30,10 @@ except ModuleNotFoundError as error:
 
 _install(sys.modules[__name__], "top")
 
-_MODULES = {"batch", "constants", "errors", "fd", "program", "raw", "signals", "structs", "syscalls", "table"}
+_MODULES = {"batch", "command", "constants", "errors", "fd", "process", "program", "raw", "signals", "structs", "syscalls", "table"}
 _HOME = {"Fd": "fd", "Handle": "fd", "Program": "program", "read_files": "batch", "stat_many": "batch"}
+_HOME |= dict.fromkeys(("ExitStatus", "Pid", "fork"), "process")
+_HOME |= dict.fromkeys(("INHERIT", "NULL", "PIPE", "STDOUT", "Child", "Command"), "command")
 
 __all__ = [
     "Fd",
