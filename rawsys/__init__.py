@@ -36,11 +36,20 @@ _HOME |= dict.fromkeys(("ExitStatus", "Pid", "fork"), "process")
 _HOME |= dict.fromkeys(("INHERIT", "NULL", "PIPE", "STDOUT", "Child", "Command"), "command")
 
 __all__ = [
+    "INHERIT",
+    "NULL",
+    "PIPE",
+    "STDOUT",
+    "Child",
+    "Command",
+    "ExitStatus",
     "Fd",
     "Handle",
+    "Pid",
     "Program",
     "constants",
     "errors",
+    "fork",
     "raw",
     "raw_close",
     "raw_exit",
