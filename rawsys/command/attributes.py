@@ -166,7 +166,7 @@ class Attributes:
 
             self._mask = SignalSet(self.signal_mask).to_bytes()
         wanted = range(1, 65) if self.default_signals is True else self.default_signals or ()
-        if self.default_signals is not True and _UNSETTABLE & set(map(int, wanted)) or any(not 0 < int(s) <= 64 for s in wanted):
+        if (self.default_signals is not True and _UNSETTABLE & set(map(int, wanted))) or any(not 0 < int(s) <= 64 for s in wanted):
             raise ValueError("default_signals: SIGKILL, SIGSTOP, 32, 33 and what is no signal cannot be set")
         self._defaults = sorted({n.SIGPIPE, n.SIGXFSZ, *map(int, wanted)} - _UNSETTABLE)
         if self.parent_death_signal is not None and not 0 < self.parent_death_signal <= 64:
@@ -244,8 +244,9 @@ def _check_steps(program: Program) -> None:
         name = TABLE[number].name
         if "mm" in TABLE[number].traits:
             raise RefusedCallError(f"{name} is refused in the steps of a Command: until exec the child's memory is the parent's")
-        if name == "prctl" and (not isinstance(arguments[0], int) or arguments[0] in _SHARED):
-            what = _SHARED.get(arguments[0], "its option is not known yet") if isinstance(arguments[0], int) else "its option is not known yet"
-            raise RefusedCallError(f"prctl ({what}) is refused in the steps of a Command: until exec the child's memory is the parent's")
+        option = arguments[0] if name == "prctl" else 0
+        if not isinstance(option, int) or (name == "prctl" and option in _SHARED):
+            what = _SHARED[option] if isinstance(option, int) else "an option that is not known yet"
+            raise RefusedCallError(f"prctl, {what}: refused in the steps of a Command: until exec the child's memory is the parent's")
         if name in ("execve", "execveat"):
             raise RefusedCallError(f"{name} is refused in the steps of a Command, which calls it itself after them")

@@ -81,9 +81,9 @@ class Child(Pid):
         self._close_pipes()
         super().close()
 
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         try:
-            if kind is None:
+            if not any(exception):
                 self._close_pipes()
                 if self.is_child and not self.closed:
                     self.wait()

@@ -49,10 +49,34 @@ def pairs(variables: Mapping[str, Text] | Mapping[bytes, Text]) -> dict[bytes, b
     return found
 
 
-def block(env: dict[bytes, bytes] | None, extra: dict[bytes, bytes] | None) -> dict[bytes, bytes]:
-    """All variables of the child."""
-    base = dict(os.environb) if env is None else env
-    return {**base, **extra} if extra else base
+_inherited: tuple[dict[bytes, bytes], list[bytes]] = ({}, [])
+"""The parent's variables as they were at the last look, and as strings: they seldom change between two spawns."""
+
+
+def inherited() -> tuple[dict[bytes, bytes], list[bytes]]:
+    """This process's variables, and the same as ``KEY=value``; neither may be changed."""
+    global _inherited
+    # os.environb is a mapping in Python over this dict, and takes 20 times as long to read.
+    data = getattr(os.environb, "_data", None)
+    now: dict[bytes, bytes] = data if type(data) is dict else dict(os.environb)
+    known = _inherited
+    if now != known[0]:
+        copy = dict(now)
+        known = _inherited = (copy, strings(copy))
+    return known
+
+
+def strings(variables: Mapping[bytes, bytes]) -> list[bytes]:
+    """Variables as execve takes them."""
+    return [key + b"=" + value for key, value in variables.items()]
+
+
+def block(env: dict[bytes, bytes] | None, extra: dict[bytes, bytes] | None) -> tuple[dict[bytes, bytes], list[bytes]]:
+    """All variables of the child, and the same as strings."""
+    if env is None and not extra:
+        return inherited()
+    whole = {**(inherited()[0] if env is None else env), **(extra or {})}
+    return whole, strings(whole)
 
 
 def candidates(program: bytes, variables: Mapping[bytes, bytes]) -> list[bytes]:

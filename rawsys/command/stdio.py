@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Source = Handle | int | HasFileno
-    Stream = "Special | Source | Path"
 
 
 class Special:
@@ -61,7 +60,7 @@ class Wiring:
 
     __slots__ = ("_opened", "ends", "join", "nulls", "sources", "targets")
 
-    def __init__(self, streams: tuple[Stream, Stream, Stream], fds: Mapping[int, Source]) -> None:
+    def __init__(self, streams: tuple[Special | Source | Path, ...], fds: Mapping[int, Source]) -> None:
         self.sources: dict[int, Source] = dict(fds)
         """Number in the child: descriptor of the parent."""
         self.nulls: list[int] = []
@@ -79,7 +78,7 @@ class Wiring:
             raise
         self.targets = {*self.sources, *self.nulls}
 
-    def _stream(self, target: int, stream: Stream) -> None:
+    def _stream(self, target: int, stream: Special | Source | Path) -> None:
         if stream is NULL:
             self.nulls.append(target)
         elif stream is STDOUT:
@@ -91,7 +90,7 @@ class Wiring:
             self.sources[target] = ends[target > 0]
         elif isinstance(stream, (str, bytes, os.PathLike)):
             self.sources[target] = self.open(stream, _FLAGS[target])
-        else:
+        elif not isinstance(stream, Special):
             self.sources[target] = stream
 
     def open(self, path: Path, flags: int) -> Fd:

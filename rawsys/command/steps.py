@@ -152,8 +152,7 @@ class Plan:
             self.wiring.keep_only(steps.add)
         if c.signal_mask is not None or not here:
             steps.add(n.Call.rt_sigprocmask, (n.SIG_SETMASK, c._mask or _mask_now(), None, 8))
-        variables = block(c._env, c._extra_env)
-        strings = [key + b"=" + value for key, value in variables.items()]
+        variables, strings = block(c._env, c._extra_env)
         files = candidates(c._executable or c._argv[0], variables)
         argv = c._argv if c.argv0 is None else (os.fsencode(c.argv0), *c._argv[1:])
         self.exec_at = len(steps.core)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 
 from rawsys import raw, syscalls
 from rawsys._native.handle import Handle
@@ -48,7 +49,7 @@ class Pid(Handle):
     pid: int
     """Its number, in our PID namespace; somebody else may have it once the process is reaped."""
 
-    def __new__(cls, *_: object) -> Self:
+    def __new__(cls, *_: object) -> Self:  # noqa: D102 - it is refused
         raise TypeError(f"{cls.__name__}.open(number), {cls.__name__}.fork(work) or Command(...).spawn() gives a {cls.__name__}")
 
     def _is(self, pid: int, child: bool) -> Self:
@@ -79,7 +80,7 @@ class Pid(Handle):
 
         Raises ForkUnsafeError while other threads live, unless `unsafe`; OSError (EAGAIN, ENOMEM) from the kernel.
         """
-        from rawsys.process.fork import forked
+        from rawsys.process.forking import forked
 
         return forked(cls, work, args, unsafe)
 
@@ -290,10 +291,8 @@ class Pid(Handle):
         return self.wait()
 
     def _signal_quietly(self, signal: int, group: bool = False) -> None:
-        try:
+        with suppress(ProcessLookupError):
             self.send_signal(signal, group=group)
-        except ProcessLookupError:
-            pass
 
     # ---- the owner ----
 
@@ -318,10 +317,10 @@ class Pid(Handle):
             super().__enter__()
         return self
 
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self.closed or not self.is_child:
             self.close()
-        elif kind is None:
+        elif not any(exception):
             self.wait()
         else:
             self.terminate(GRACE)

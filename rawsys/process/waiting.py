@@ -11,6 +11,7 @@ from rawsys.process._polling import poll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable
     from typing import TypeVar
 
@@ -78,9 +79,14 @@ async def ended_async(pid: Pid) -> None:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         fd = watch.fileno()
-        loop.add_reader(fd, lambda: done.done() or done.set_result(None))
+        loop.add_reader(fd, _settle, done)
         try:
             await done
         finally:
             loop.remove_reader(fd)
 
+
+
+def _settle(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)

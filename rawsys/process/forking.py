@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from rawsys import raw
 from rawsys.process import _numbers as n
@@ -83,10 +84,8 @@ def _wait_at_gate(read: int, write: int) -> None:
 def _abandon(pid: int, write: int) -> None:
     """The parent could not hold its child, which still stands at the gate: let it see the end, and reap it."""
     os.close(write)
-    try:
+    with suppress(ChildProcessError):
         os.waitpid(pid, 0)
-    except ChildProcessError:
-        pass
 
 
 def forked(cls: type[P], work: Callable[..., object], args: tuple[object, ...], unsafe: bool) -> P:
@@ -95,13 +94,13 @@ def forked(cls: type[P], work: Callable[..., object], args: tuple[object, ...], 
     parent = os.getpid()
     try:
         child = _gated(cls, unsafe)
-        if child is not None:
-            return child
     except BaseException:
-        if os.getpid() == parent:
-            raise
-        raw.exit_group(1)  # a signal handler raised in the child before it had begun
-    _run(work, args)
+        if os.getpid() != parent:
+            raw.exit_group(1)  # a signal handler raised in the child before it had begun
+        raise
+    if child is None:
+        _run(work, args)
+    return child
 
 
 def _run(work: Callable[..., object], args: tuple[object, ...]) -> Never:
@@ -139,10 +138,8 @@ def _code_of_exit(code: object) -> int:
 def flush() -> None:
     """Write out the standard streams, where there are any."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with suppress(AttributeError, OSError, ValueError):
             stream.flush()
-        except (AttributeError, OSError, ValueError):
-            pass
 
 
 def refuse_threads() -> None:
