@@ -145,6 +145,8 @@ def flush() -> None:
 def refuse_threads() -> None:
     """Raise ForkUnsafeError, with their names, when other threads live in this process."""
     tids = os.listdir("/proc/self/task")
+    if len(tids) > 1:
+        tids = _after_the_joined(tids)
     if len(tids) == 1:
         return
     from rawsys.errors import ForkUnsafeError
@@ -153,6 +155,18 @@ def refuse_threads() -> None:
         f"fork() with {len(tids) - 1} other thread{'s' * (len(tids) > 2)} alive: {', '.join(_names(tids))}; locks that they "
         "hold would stay locked in the child. Use rawsys.Command, which is safe, or unsafe=True"
     )
+
+
+def _after_the_joined(tids: list[str]) -> list[str]:
+    """A Python thread that was joined is in the kernel for an instant yet, on its way out: let it go."""
+    import threading
+    import time
+
+    end = time.monotonic() + 0.1
+    while len(tids) > threading.active_count() == 1 and time.monotonic() < end:
+        os.sched_yield()
+        tids = os.listdir("/proc/self/task")
+    return tids
 
 
 def _names(tids: list[str]) -> list[str]:

@@ -159,12 +159,14 @@ class Pid(Handle):
 
     def _taken(self) -> ExitStatus:
         """ECHILD: somebody else reaped it, or the kernel itself where SIGCHLD is ignored."""
-        if not lost.kernel_tells():
+        status = lost.told(self)
+        if status is None and lost.kernel_tells():
+            poll([(self, 0)], Deadline(None))  # POLLHUP says that the kernel has written it down
+            status = lost.told(self)
+        if status is None:
             self._parent = _LOST
             Handle.close(self)
             raise self._lost()
-        while (status := lost.told(self)) is None:
-            poll([(self, 0)], Deadline(None))  # POLLHUP says that the kernel has written it down
         return status
 
     def _lost(self) -> Exception:

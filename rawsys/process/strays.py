@@ -30,7 +30,7 @@ def drain() -> None:
         for pidfd in tuple(_strays):
             info = bytearray(128)
             answer = raw.waitid(n.P_PIDFD, pidfd, info, n.WEXITED | n.WNOHANG, None)
-            if answer < 0 or any(info[12:16]):  # gone with another's wait, or si_pid: reaped now
+            if answer < 0 or any(info[16:20]):  # gone with another's wait, or si_pid: reaped now
                 _strays.remove(pidfd)
                 raw.close(pidfd)
     finally:
