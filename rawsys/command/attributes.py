@@ -101,6 +101,7 @@ class Attributes:
         self._check_signals()
         self._check_session()
         self._check_identity()
+        self._check_capabilities()
         if self.steps is not None:
             _check_steps(self.steps)
         self._changes_credentials = any(
@@ -158,6 +159,16 @@ class Attributes:
             raise ValueError("scheduling is a pair of policy and priority, or a sched_attr")
         if self.ioprio is not None:
             self._ioprio = self.ioprio if isinstance(self.ioprio, int) else self.ioprio[0] << 13 | self.ioprio[1]
+
+    def _check_capabilities(self) -> None:
+        if self.capabilities is None:
+            return
+        if not isinstance(self.capabilities, (tuple, list)) or len(self.capabilities) != 2:
+            raise TypeError("capabilities is a pair of sets, (bounding, ambient), each of which may be None")
+        for numbers in self.capabilities:
+            for number in numbers or ():
+                if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 64:
+                    raise ValueError(f"{number!r} is no capability")
 
     def _check_signals(self) -> None:
         self._mask = None

@@ -113,7 +113,7 @@ class Command(Attributes):
         given["fds"], given["rlimits"] = dict(fds or {}), dict(rlimits or {})
         for name in NAMES:
             # An iterator would be empty at the second spawn.
-            value = given[name]
+            value = _settled(given[name]) if name == "capabilities" else given[name]
             object.__setattr__(self, name, tuple(value) if name in _LISTS and not isinstance(value, (bool, type(None))) else value)
         self._check()
 
@@ -245,6 +245,12 @@ class Command(Attributes):
 NAMES = tuple(name for name in Attributes.__slots__ if name[0] != "_")
 """The arguments of Command."""
 _LISTS = ("groups", "affinity", "signal_mask", "default_signals")
+
+
+def _settled(sets: Any) -> Any:
+    if not isinstance(sets, (tuple, list)):
+        return sets
+    return tuple(each if each is None or not hasattr(each, "__iter__") else frozenset(each) for each in sets)
 
 
 def _decoded(read: tuple[Any, Any], coding: str | None) -> tuple[Any, Any]:
