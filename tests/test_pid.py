@@ -486,7 +486,7 @@ def test_in_a_forked_child_the_parents_pids_are_strangers() -> None:
     gone.close()
 
     def work() -> int:
-        assert not brother.is_child and strays._strays == []
+        assert not brother.is_child and strays.kept == []
         brother.close()
         return 0
 

@@ -254,7 +254,7 @@ def test_beside_the_standard_library() -> None:
     worker.close()
     subprocess._cleanup()  # type: ignore[attr-defined]
     assert subprocess.run(["true"], check=True).returncode == 0
-    while strays._strays:
+    while strays.kept:
         strays.drain()
 
 

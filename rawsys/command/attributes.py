@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rawsys._types import HasFileno
     from rawsys.command.environment import Text
     from rawsys.command.identity import Capabilities
+    from rawsys.command.steps import Plan
     from rawsys.command.stdio import Source
     from rawsys.fd import Handle
     from rawsys.program import Program
@@ -38,7 +39,7 @@ class Attributes:
     """The arguments of a Command; see there."""
 
     __slots__ = (
-        "_argv", "_changes_credentials", "_cpus", "_defaults", "_env", "_executable", "_extra_env", "_ioprio", "_limits", "_mask",
+        "_argv", "_changes_credentials", "_compiled", "_cpus", "_defaults", "_env", "_executable", "_extra_env", "_inherits", "_ioprio", "_limits", "_mask", "_varies",
         "affinity", "argv", "argv0", "capabilities", "cgroup", "controlling_tty", "cwd", "default_signals", "env", "executable",
         "extra_env", "fds", "group", "groups", "ioprio", "namespaces", "new_session", "nice", "no_new_privs", "oom_score_adj",
         "parent_death_any_thread", "parent_death_signal", "personality", "process_group", "rlimits", "root", "scheduling",
@@ -92,8 +93,17 @@ class Attributes:
     _mask: bytes | None
     _defaults: list[int]
     _changes_credentials: bool
+    _compiled: tuple[tuple[object, ...], Plan] | None
+    """The plan of the last spawn, where another spawn may use it too, and what it depended on."""
+
+    _inherits: bool
+    """The parent's environment is the child's."""
+    _varies: bool
+    """What its steps are depends on more than the command: accounts, our own capabilities and ids, a scheduling structure."""
 
     def _check(self) -> None:
+        self._compiled = None
+        self._inherits = self.env is None and not self.extra_env
         self._check_program()
         self._check_streams()
         self._check_places()
@@ -104,6 +114,10 @@ class Attributes:
         self._check_capabilities()
         if self.steps is not None:
             _check_steps(self.steps)
+        self._varies = not (self.env is not None or self._inherits) or bool(self.namespaces & n.CLONE_NEWUSER) or any(
+            value is not None
+            for value in (self.user, self.group, self.groups, self.capabilities, self.securebits, self.steps, self.cgroup)
+        ) or hasattr(self.scheduling, "sched_policy") or not isinstance(self.cwd, (str, bytes, type(None)))
         self._changes_credentials = any(
             value is not None for value in (self.user, self.group, self.groups, self.capabilities, self.securebits)
         ) or bool(self.namespaces & n.CLONE_NEWUSER or (self.steps is not None and _has_trait(self.steps, "creds")))

@@ -27,7 +27,7 @@ class Child(Pid):
     stdin first, and waits for the child; by an exception it terminates the child, kills it after 5 s, and reaps it.
     """
 
-    __slots__ = ("command", "stderr", "stdin", "stdout")
+    __slots__ = ("_ends", "command", "stderr", "stdin", "stdout")
 
     command: Command
     """What it was started by."""
@@ -37,6 +37,7 @@ class Child(Pid):
 
     def _has(self, command: Command, ends: list[Fd | None]) -> Self:
         self.command = command
+        self._ends = ends
         self.stdin, self.stdout, self.stderr = ends
         self._leads = command.new_session or command.process_group == 0
         return self
@@ -72,7 +73,7 @@ class Child(Pid):
         return talk.read
 
     def _close_pipes(self) -> None:
-        for end in (getattr(self, "stdin", None), getattr(self, "stdout", None), getattr(self, "stderr", None)):
+        for end in getattr(self, "_ends", ()):
             if end is not None:
                 end.close()
 
@@ -82,6 +83,8 @@ class Child(Pid):
         super().close()
 
     def __exit__(self, *exception: object) -> None:
+        if self._status is not None:
+            return self._close_pipes()
         try:
             if not any(exception):
                 self._close_pipes()

@@ -144,7 +144,16 @@ class Command(Attributes):
         Raises as `spawn` does; CommandTimeout after `timeout` seconds, when the child (and the group that it leads) is
         killed and reaped; ExitError with `check` when it does not exit with 0.
         """
-        return self._finish(None, timeout, check, None, None).status
+        if PIPE in (self.stdin, self.stdout, self.stderr):
+            return self._finish(None, timeout, check, None, None).status
+        nanoseconds(timeout)  # a wrong one is refused before anything runs
+        with self.spawn() as child:
+            status = self._wait(child, timeout)
+        if check and status.raw:
+            from rawsys.errors import ExitError
+
+            raise ExitError(status, self)
+        return status
 
     def output(
         self,
@@ -181,20 +190,16 @@ class Command(Attributes):
         for name in Attributes.__slots__:
             if hasattr(self, name):
                 object.__setattr__(other, name, changes.get(name, getattr(self, name)))
+        other._compiled = None
         return other
 
     def _finish(self, input: Buffer | None, timeout: float | None, check: bool, coding: str | None, shown: Command | None) -> Output:
         from rawsys.errors import CommandTimeout, ExitError
 
         nanoseconds(timeout)  # a wrong one is refused before anything runs
-        read: tuple[Any, Any]
         with self.spawn() as child:
             try:
-                if child.stdin is None and child.stdout is None and child.stderr is None:
-                    read = (None, None)
-                    self._wait(child, timeout)
-                else:
-                    read = _decoded(child.communicate(input, timeout), coding)
+                read = _decoded(child.communicate(input, timeout), coding)
             except CommandTimeout as late:
                 late.command = shown or self
                 late.stdout, late.stderr = _decoded((late.stdout, late.stderr), coding)
@@ -204,9 +209,9 @@ class Command(Attributes):
             raise ExitError(status, shown or self, *read)
         return Output(status, *read)
 
-    def _wait(self, child: Child, timeout: float | None) -> None:
+    def _wait(self, child: Child, timeout: float | None) -> ExitStatus:
         try:
-            child.wait(timeout)
+            return child.wait(timeout)
         except TimeoutError:
             from rawsys.errors import CommandTimeout
 

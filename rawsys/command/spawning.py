@@ -10,7 +10,7 @@ from rawsys._native.process import become as native_become
 from rawsys._native.process import spawn as native_spawn
 from rawsys.command import _numbers as n
 from rawsys.command.child import Child
-from rawsys.command.steps import Plan
+from rawsys.command.steps import Plan, plan
 from rawsys.process import strays
 
 TYPE_CHECKING = False
@@ -35,15 +35,17 @@ os.register_at_fork(after_in_child=_renew)
 
 def spawn(command: Command) -> Child:
     """`Command.spawn`."""
-    check_thread(command)
-    strays.drain()
-    plan = Plan(command)
+    if command.parent_death_signal is not None:
+        check_thread(command)
+    if strays.kept:
+        strays.drain()
+    made = plan(command)
     try:
-        child = _start(plan)
+        child = _start(made)
     except BaseException:
-        plan.wiring.abandon()
+        made.wiring.abandon()
         raise
-    plan.wiring.done()
+    made.wiring.done()
     return child
 
 
@@ -79,7 +81,7 @@ def _never_ran(plan: Plan, child: Child, part: int, step: int, errno: int) -> Ne
 
 def check_thread(command: Command) -> None:
     """The kernel sends a parent death signal when the *thread* ends that started the child."""
-    if command.parent_death_signal is None or command.parent_death_any_thread or raw.gettid() == os.getpid():
+    if command.parent_death_any_thread or raw.gettid() == os.getpid():
         return
     raise RuntimeError(
         "parent_death_signal from a thread that is not the main one: it would come when this thread ends. "

@@ -168,6 +168,11 @@ class Wiring:
             if target > 2:
                 add(n.Call.fcntl, (target, n.F_SETFD, 0))
 
+    @property
+    def opened(self) -> bool:
+        """True when there is something to close after the spawn."""
+        return bool(self._opened)
+
     def done(self) -> None:
         """The child has its own copies: close ours."""
         for fd in self._opened:

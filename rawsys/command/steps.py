@@ -45,6 +45,24 @@ class Steps:
         self.add(n.Call.close, (fd,))
 
 
+def plan(command: Command) -> Plan:
+    """The plan for a spawn now.
+
+    A Program runs as often as one likes, so a plan is kept with its command where it holds nothing of one spawn alone:
+    no pipe, no opened file, no number of a descriptor, no looked-up account.
+    """
+    # The strings are the same object as long as the environment is the same; tell that from another list in its place
+    # by keeping it: it is among the key's parts.
+    now = (block(command._env, command._extra_env)[1] if command._inherits else None, command._mask or _mask_now(), os.getpid())
+    known = command._compiled
+    if known is not None and known[0][0] is now[0] and known[0][1:] == now[1:]:
+        return known[1]
+    made = Plan(command)
+    if made.reusable:
+        command._compiled = (now, made)
+    return made
+
+
 class Plan:
     """All that a spawn or an exec needs: the parts, clone's flags, the cgroup, and which step is the first exec."""
 
@@ -86,6 +104,11 @@ class Plan:
         self.parts = (first.core,) if c.steps is None else (first.core, c.steps, last.core)
         if c.cgroup is not None:
             self.cgroup = self._cgroup(c.cgroup)
+
+    @property
+    def reusable(self) -> bool:
+        """True when nothing in it belongs to one spawn alone."""
+        return not (self.wiring.sources or self.wiring.opened or self._command._varies)
 
     def _needs_no_fds(self) -> bool:
         c = self._command

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from rawsys import raw, syscalls
 from rawsys._native.handle import Handle
-from rawsys._timeouts import Deadline
+from rawsys._timeouts import Deadline, nanoseconds
 from rawsys.fd._calls import Number, again, fail
 from rawsys.process import _numbers as n
 from rawsys.process import lost, strays
@@ -34,7 +34,8 @@ class Pid(Handle):
     """A process, held by its pidfd: signals and waits reach this one or nobody, whatever becomes of its number.
 
     `Pid.fork`, `rawsys.fork` and `Command.spawn` give one for a new child; ``Pid.open(number)`` one for any process.
-    `fileno()` is the pidfd, readable when the process has ended: it works with select, poll, epoll and asyncio.
+    `fileno()` is the pidfd, readable when the process has ended: it works with select, poll, epoll and asyncio, and is
+    ClosedError once the process is reaped or let go.
 
     A child is reaped by `wait`; then its pidfd is closed and its status kept, and nothing is left to release.  Leaving
     `with` waits for a child; by an exception it terminates it, kills it after 5 s, and reaps it.  `close()` lets an
@@ -105,23 +106,25 @@ class Pid(Handle):
         Raises TimeoutError; StatusLostError when somebody else reaped it and the kernel does not tell; ClosedError
         after `close()`.
         """
-        deadline = Deadline(timeout)
-        strays.drain()
+        if timeout is not None:
+            nanoseconds(timeout)  # a wrong one is refused, also where nothing is to be waited for
+        if strays.kept:
+            strays.drain()
         if self._status is not None:
             return self._status
         try:
-            return self._wait(timeout, deadline, reap)
+            return self._wait(timeout, reap)
         except ValueError:  # ClosedError: another thread has reaped it meanwhile, or let it go
             if self._status is None:
                 raise
             return self._status
 
-    def _wait(self, timeout: float | None, deadline: Deadline, reap: bool) -> ExitStatus:
+    def _wait(self, timeout: float | None, reap: bool) -> ExitStatus:
         if self._parent == _LOST:
             raise self._lost()
         if self._parent != os.getpid():
-            return self._foreign(deadline)
-        if timeout is not None and not poll([(self, n.POLLIN)], deadline)[0]:
+            return self._foreign(Deadline(timeout))
+        if timeout is not None and not poll([(self, n.POLLIN)], Deadline(timeout))[0]:
             raise TimeoutError(f"{self!r} did not end within {timeout:g} s")
         return self._reap() if reap else self._look()
 
@@ -297,13 +300,6 @@ class Pid(Handle):
             self.send_signal(signal, group=group)
 
     # ---- the owner ----
-
-    def fileno(self) -> int:
-        """The pidfd, for select, poll, epoll and asyncio; it stays owned here.
-
-        Raises ClosedError when it is closed, or the child is reaped.
-        """
-        return super().fileno()
 
     def close(self) -> None:
         """Let the process go.  An unreaped child runs on, and is reaped in passing when it has ended."""

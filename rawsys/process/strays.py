@@ -13,25 +13,26 @@ import threading
 from rawsys import raw
 from rawsys.process import _numbers as n
 
-_strays: list[int] = []
+kept: list[int] = []
+"""Their pidfds."""
 _lock = threading.Lock()
 
 
 def keep(pidfd: int) -> None:
     """Reap this child later; the descriptor is ours from here on."""
-    _strays.append(pidfd)
+    kept.append(pidfd)
 
 
 def drain() -> None:
     """Reap those that have ended.  Does not wait, also not for another thread that is at it."""
-    if not _strays or not _lock.acquire(blocking=False):
+    if not kept or not _lock.acquire(blocking=False):
         return
     try:
-        for pidfd in tuple(_strays):
+        for pidfd in tuple(kept):
             info = bytearray(128)
             answer = raw.waitid(n.P_PIDFD, pidfd, info, n.WEXITED | n.WNOHANG, None)
             if answer < 0 or any(info[16:20]):  # gone with another's wait, or si_pid: reaped now
-                _strays.remove(pidfd)
+                kept.remove(pidfd)
                 raw.close(pidfd)
     finally:
         _lock.release()
@@ -41,9 +42,9 @@ def _forget() -> None:
     """In a forked child: they are the parent's children."""
     global _lock
     _lock = threading.Lock()
-    for pidfd in _strays:
+    for pidfd in kept:
         raw.close(pidfd)
-    _strays.clear()
+    kept.clear()
 
 
 atexit.register(drain)
