@@ -27,7 +27,7 @@ uint32_t rs_first_failure(const struct rs_program *program, const struct rs_fram
 
 int rs_patch(const struct rs_program *program, const struct rs_frame *frame, const struct rs_step *step, long *word)
 {
-    for (unsigned i = 0; i < step->arity; i++)
+    for (unsigned i = 0; i < 6; i++) /* all of them: a known number costs less than counting to the arity */
         word[i] = step->word[i];
     for (unsigned i = 0; i < step->patches; i++) {
         const struct rs_patch *p = &step->patch[i];
@@ -54,7 +54,7 @@ int rs_within_bounds(const struct rs_frame *frame, const struct rs_step *step, c
     }
     for (unsigned i = 0; i < step->arity; i++) {
         const struct rs_arg *arg = &step->row->arg[i];
-        if (arg->extent == RS_UNKNOWN || length[i] == RS_UNMEASURED || (!now && (arg->extent == RS_POINTED || arg->extent == RS_COMPUTED)))
+        if (arg->extent == RS_UNKNOWN || length[i] == RS_UNMEASURED || (!now && (arg->extent == RS_POINTED || arg->extent == RS_OWN_SIZE)))
             continue;
         unsigned pointed = arg->extent == RS_POINTED ? rs_u32(word, length, arg->extent_arg, 0) : 0;
         if (length[i] < rs_extent(step->row, i, word, length, pointed))
