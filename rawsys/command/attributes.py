@@ -216,12 +216,12 @@ class Attributes:
         if isinstance(self.user, str) and self.namespaces & n.CLONE_NEWUSER:
             raise ValueError("in a new user namespace, user is a number: the names are those of outside")
 
-    def _sched_attr(self) -> bytearray:
+    def _sched_attr(self) -> bytes:
         """A copy, with its size where that was left out."""
         attr = bytearray(bytes(self.scheduling))  # type: ignore[arg-type]  # no pair: the caller has looked
         if not int.from_bytes(attr[:4], "little"):
             attr[:4] = len(attr).to_bytes(4, "little")
-        return attr
+        return bytes(attr)
 
 
 def _check_account(what: str, value: object) -> None:

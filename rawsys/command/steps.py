@@ -144,7 +144,7 @@ class Plan:
             policy, priority = c.scheduling
             steps.add(n.Call.sched_setscheduler, (0, policy, int(priority).to_bytes(4, "little", signed=True)))
         elif c.scheduling is not None:
-            steps.add(n.Call.sched_setattr, (0, c._sched_attr(), 0))
+            steps.add(n.Call.sched_setattr, (0, steps.core.buffer(c._sched_attr()), 0))
         if c.ioprio is not None:
             steps.add(n.Call.ioprio_set, (n.IOPRIO_WHO_PROCESS, 0, c._ioprio))
         if c.oom_score_adj is not None:

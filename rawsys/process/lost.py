@@ -31,13 +31,13 @@ def kernel_tells() -> bool:
 
 
 def _try() -> bool:
-    from rawsys._native.handle import Handle
     from rawsys._native.process import spawn
+    from rawsys.fd import Fd
     from rawsys.program import Program
 
     program = Program()
     program.exit_group(7)
-    _, pidfd, *_ = spawn(Handle, (program,), 0, -1)
+    _, pidfd, *_ = spawn(Fd, (program,), 0, -1)
     if pidfd is None:
         return False
     with pidfd:
