@@ -1,10 +1,12 @@
-"""10,000 spawns from 8 threads: no descriptor in a wrong child, the process as dumpable as before.  Run: python tests/long_spawn.py."""
+"""10,000 spawns from 8 threads: no descriptor in a wrong child, the process as dumpable as before."""
 
 from __future__ import annotations
 
 import os
-import sys
 import threading
+
+import pytest
+from support import in_child
 
 from rawsys import PIPE, Command, raw
 
@@ -35,7 +37,7 @@ def storm(each: int, threads: int) -> list[str]:
     return wrong
 
 
-if __name__ == "__main__":
-    found = storm(1250, 8)
-    print("\n".join(found) or "10,000 spawns: as they should be")
-    sys.exit(bool(found))
+@pytest.mark.deadline(600)
+def test_ten_thousand_spawns_from_eight_threads() -> None:
+    """As it says at the top."""
+    assert in_child(storm, 1250, 8, deadline=500) == []

@@ -156,15 +156,15 @@ def test_executable_and_argv0() -> None:
         (lambda: Command("true", env={"A": "a\0b"}), ValueError, "null byte"),
         (lambda: Command("true", env={"A=B": "x"}), ValueError, "has no '='"),
         (lambda: Command("true", extra_env={"": "x"}), ValueError, "not empty"),
-        (lambda: Command("true", env={"A": 1}), TypeError, "must be str, bytes"),
-        (lambda: Command(1), TypeError, "an argument must be str"),
+        (lambda: Command("true", env={"A": 1}), TypeError, "must be str, bytes"),  # type: ignore[dict-item]
+        (lambda: Command(1), TypeError, "an argument must be str"),  # type: ignore[arg-type]
         (lambda: Command("true", stdin=STDOUT), ValueError, "is for stderr"),
-        (lambda: Command("true", stdin=3.5), TypeError, "a descriptor is"),
+        (lambda: Command("true", stdin=3.5), TypeError, "a descriptor is"),  # type: ignore[arg-type]
         (lambda: Command("true", stdin=True), TypeError, "a descriptor is"),
         (lambda: Command("true", fds={0: 1}, stdin=PIPE), ValueError, "named twice"),
         (lambda: Command("true", fds={-1: 1}), ValueError, "from 0 on"),
         (lambda: Command("true", fds={True: 1}), ValueError, "from 0 on"),
-        (lambda: Command("true", nope=1), TypeError, "nope"),
+        (lambda: Command("true", nope=1), TypeError, "nope"),  # type: ignore[call-arg]
     ],
 )
 def test_what_cannot_be_right_is_refused_at_once(make: object, error: type[Exception], words: str) -> None:
@@ -215,6 +215,7 @@ def test_timeouts_carry_what_was_read() -> None:
     with pytest.raises(CommandTimeout, match=r"did not end within 0.2 s, and was killed") as caught:
         command.output(timeout=0.2, text=True)
     assert time.monotonic() - begin < 5
+    assert isinstance(caught.value.stdout, str)
     words = caught.value.stdout.split()
     assert words[0] == "early" and caught.value.stderr == "no\n" and caught.value.command is command
     assert isinstance(caught.value, TimeoutError)
@@ -339,5 +340,5 @@ def test_children_are_pids() -> None:
 
 def test_standard_error_is_whole() -> None:
     """INHERIT gives the parent's own streams."""
-    end = run_child(lambda: Command(sys.executable, "-c", "import os; os.write(2, b'x')").run().check() and None)
+    end = run_child(lambda: Command(sys.executable, "-c", "import os; os.write(2, b'x')").run().check().raw)
     assert end.exitcode == 0

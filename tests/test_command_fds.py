@@ -12,8 +12,6 @@ from test_command_attributes import asleep
 
 from rawsys import NULL, PIPE, STDOUT, Command, Fd
 
-
-
 NAMES = ("stdin", "stdout", "stderr")
 
 
@@ -133,8 +131,8 @@ def test_after_the_limit_was_lowered(tmp_path: Path) -> None:
     def work() -> tuple[set[int], set[int]]:
         import resource
 
-        os.dup2(0, 60, inheritable=True)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 100))
+        os.dup2(0, 50, inheritable=True)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         return set(descriptors(Command("x"))), set(descriptors(Command("x", fds={7: 0})))
 
     assert in_child(work) == ({0, 1, 2}, {0, 1, 2, 7})
@@ -147,10 +145,10 @@ def test_any_mapping_is_right(tmp_path: Path, wanted: dict[int, int]) -> None:
 
     def work() -> dict[int, str]:
         for i, fd in enumerate([fd.into_raw() for fd in files(tmp_path, 6)]):
-            os.dup2(fd, 100 + i)
+            os.dup2(fd, 50 + i)
         for i in range(6):  # at 3 to 8: among the targets
-            os.dup2(100 + i, 3 + i)
-        os.closerange(9, 100)
+            os.dup2(50 + i, 3 + i)
+        os.closerange(9, 50)
         return descriptors(Command("x", fds={target: 3 + i for target, i in wanted.items()}))
 
     found = in_child(work)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import contextlib
 import os
 import select
 import signal
@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+from functools import partial
 
 import pytest
 from support import fail_calls, in_child, need, need_root, readable, run_python
@@ -145,10 +146,8 @@ def test_thief_in_another_thread_while_we_wait() -> None:
     """os.waitpid in a thread and Pid.wait race for the child: whoever wins, the status is 7 (65)."""
 
     def steal(pid: int) -> None:
-        try:
+        with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
-        except ChildProcessError:
-            pass
 
     for _ in range(20):
         child, go = waiting(7)
@@ -187,7 +186,8 @@ def test_two_threads_wait_for_one_child() -> None:
     for timeout in (None, 10):
         child, go = waiting(9)
         found: list[object] = []
-        threads = [threading.Thread(target=lambda t=timeout: found.append(child.wait(t))) for _ in range(8)]
+        wait = partial(lambda child, timeout, found: found.append(child.wait(timeout)), child, timeout, found)
+        threads = [threading.Thread(target=wait) for _ in range(8)]
         for thread in threads:
             thread.start()
         os.close(go)
@@ -251,12 +251,12 @@ def test_the_group_on_a_kernel_without_the_flag() -> None:
     """Where pidfd_send_signal refuses the flag (EINVAL), kill(-pgid) does it while the leader is not reaped."""
 
     def work() -> tuple[int | None, int]:
-        child, go = waiting()
+        child, _ = waiting()
         os.setpgid(child.pid, 0)
         fail_calls(22, 424)
         child.send_signal(SIGKILL, group=True)
         result = child.wait().signal
-        plain, go2 = waiting()
+        plain, _ = waiting()
         with pytest.raises(ProcessLookupError):
             plain.send_signal(SIGKILL, group=True)
         with Pid.open(os.getppid()) as parent, pytest.raises(OSError, match="Invalid argument"):
@@ -272,7 +272,9 @@ def test_terminate_with_grace() -> None:
     child, go = waiting()
     assert child.terminate(10).signal is SIGTERM  # type: ignore[union-attr]
     os.close(go)
-    stubborn = rawsys.Command("sh", "-c", "trap '' TERM; echo; while :; do sleep 1; done", stdout=rawsys.PIPE, new_session=True).spawn()
+    stubborn = rawsys.Command(
+        "sh", "-c", "trap '' TERM; echo; while :; do sleep 1; done", stdout=rawsys.PIPE, new_session=True
+    ).spawn()
     assert stubborn.stdout and stubborn.stdout.read(1) == b"\n"
     begin = time.monotonic()
     assert stubborn.terminate(0.05).signal is SIGKILL  # type: ignore[union-attr]
@@ -316,7 +318,6 @@ def test_let_go_and_forgotten_children_are_reaped_in_passing() -> None:
     number = child.pid
     with pytest.warns(ResourceWarning, match=f"unclosed <Pid {number}>"):
         del child
-        gc.collect()
     os.close(go)
     os.waitid(os.P_PID, number, os.WEXITED | os.WNOWAIT)
     assert rawsys.Command("true").run().success
@@ -326,7 +327,9 @@ def test_let_go_and_forgotten_children_are_reaped_in_passing() -> None:
 
 def test_exit_with_children_let_go() -> None:
     """An interpreter that exits with a child let go, or forgotten, exits cleanly."""
-    done = run_python("import rawsys; c = rawsys.Command('true').spawn(); c.close(); d = rawsys.Command('true').spawn()", flags=())
+    done = run_python(
+        "import rawsys; c = rawsys.Command('true').spawn(); c.close(); d = rawsys.Command('true').spawn()", flags=()
+    )
     assert done.returncode == 0 and done.stderr == ""
 
 
@@ -351,7 +354,9 @@ def test_a_stranger() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize(("number", "error"), [(0, OSError), (-1, OSError), (-(2**31), OSError), (2**22 + 1, ProcessLookupError)])
+@pytest.mark.parametrize(
+    ("number", "error"), [(0, OSError), (-1, OSError), (-(2**31), OSError), (2**22 + 1, ProcessLookupError)]
+)
 def test_numbers_that_are_nobody(number: int, error: type[OSError]) -> None:
     """0, negative numbers and a free one (75, 77)."""
     with pytest.raises(error):
@@ -514,7 +519,15 @@ def test_a_wait_does_not_tick() -> None:
     from support import INTERPRETER, script
 
     trace = subprocess.run(
-        ["strace", "-qq", "-e", "trace=waitid,wait4,ppoll,poll,write,clock_nanosleep,futex", INTERPRETER, "-c", script(code)],
+        [
+            "strace",
+            "-qq",
+            "-e",
+            "trace=waitid,wait4,ppoll,poll,write,clock_nanosleep,futex",
+            INTERPRETER,
+            "-c",
+            script(code),
+        ],
         stderr=subprocess.PIPE,
         text=True,
         check=True,
@@ -522,7 +535,11 @@ def test_a_wait_does_not_tick() -> None:
     ).stderr
     parts = trace.split('write(2, "mark\\n", 5')
     for part, names in ((parts[1], ["waitid"]), (parts[3], ["ppoll", "waitid"])):
-        calls = [line.split("(")[0] for line in part.splitlines() if "(" in line and not line.startswith((")", "mark", "---"))]
+        calls = [
+            line.split("(")[0]
+            for line in part.splitlines()
+            if "(" in line and not line.startswith((")", "mark", "---"))
+        ]
         assert [name for name in calls if name.isidentifier()] == names, part
 
 

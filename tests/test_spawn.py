@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import multiprocessing
@@ -109,7 +110,7 @@ def test_what_the_older_clone_cannot_give() -> None:
         errnos = []
         for attributes in ({"cgroup": "/"}, {"namespaces": int(CLONE_NEWTIME)}, {"namespaces": int(CLONE_NEWUTS)}):
             try:
-                Command("true", **attributes).run()  # type: ignore[arg-type]
+                Command("true", **attributes).run()
                 errnos.append(0)
             except OSError as error:
                 errnos.append(error.errno or 0)
@@ -195,10 +196,13 @@ def test_the_dumpable_trap() -> None:
 
 
 def test_many_spawns_from_many_threads() -> None:
-    """800 spawns from 8 threads, each with a pipe of its own: every child has just its own descriptors (10,000 in the long run)."""
+    """800 spawns from 8 threads, each with its own pipes: every child has just its own descriptors (long_spawn: 10,000)."""
+    import resource
+
     from long_spawn import storm
 
-    assert in_child(storm, 100, 8, deadline=50) == []
+    threads = 8 if resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 200 else 3
+    assert in_child(storm, 100, threads, deadline=50) == []
 
 
 def test_a_storm_of_signals() -> None:
@@ -223,10 +227,8 @@ def test_the_mask_is_as_it_was() -> None:
     def work() -> list[str]:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
         for command in (Command("true"), Command("/nope"), Command("true", cwd="/nope")):
-            try:
+            with contextlib.suppress(OSError):
                 command.run()
-            except OSError:
-                pass
         return [line for line in Path("/proc/thread-self/status").read_text().splitlines() if "SigBlk" in line]
 
     assert in_child(work) == ["SigBlk:\t0000000000000800"]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rawsys._types import HasFileno
     from rawsys.command.environment import Text
     from rawsys.command.identity import Capabilities
-    from rawsys.command.steps import Plan
     from rawsys.command.stdio import Source
+    from rawsys.command.steps import Plan
     from rawsys.fd import Handle
     from rawsys.program import Program
     from rawsys.structs import sched_attr
@@ -39,11 +39,12 @@ class Attributes:
     """The arguments of a Command; see there."""
 
     __slots__ = (
-        "_argv", "_changes_credentials", "_compiled", "_cpus", "_defaults", "_env", "_executable", "_extra_env", "_inherits", "_ioprio", "_limits", "_mask", "_varies",
-        "affinity", "argv", "argv0", "capabilities", "cgroup", "controlling_tty", "cwd", "default_signals", "env", "executable",
-        "extra_env", "fds", "group", "groups", "ioprio", "namespaces", "new_session", "nice", "no_new_privs", "oom_score_adj",
-        "parent_death_any_thread", "parent_death_signal", "personality", "process_group", "rlimits", "root", "scheduling",
-        "securebits", "signal_mask", "stderr", "stdin", "stdout", "steps", "subreaper", "umask", "user",
+        "_argv", "_changes_credentials", "_compiled", "_cpus", "_defaults", "_env", "_executable", "_extra_env",
+        "_inherits", "_ioprio", "_limits", "_mask", "_varies", "affinity", "argv", "argv0", "capabilities", "cgroup",
+        "controlling_tty", "cwd", "default_signals", "env", "executable", "extra_env", "fds", "group", "groups",
+        "ioprio", "namespaces", "new_session", "nice", "no_new_privs", "oom_score_adj", "parent_death_any_thread",
+        "parent_death_signal", "personality", "process_group", "rlimits", "root", "scheduling", "securebits",
+        "signal_mask", "stderr", "stdin", "stdout", "steps", "subreaper", "umask", "user",
     )  # fmt: skip
 
     argv: tuple[Text, ...]
@@ -114,10 +115,24 @@ class Attributes:
         self._check_capabilities()
         if self.steps is not None:
             _check_steps(self.steps)
-        self._varies = not (self.env is not None or self._inherits) or bool(self.namespaces & n.CLONE_NEWUSER) or any(
-            value is not None
-            for value in (self.user, self.group, self.groups, self.capabilities, self.securebits, self.steps, self.cgroup)
-        ) or hasattr(self.scheduling, "sched_policy") or not isinstance(self.cwd, (str, bytes, type(None)))
+        self._varies = (
+            not (self.env is not None or self._inherits)
+            or bool(self.namespaces & n.CLONE_NEWUSER)
+            or any(
+                value is not None
+                for value in (
+                    self.user,
+                    self.group,
+                    self.groups,
+                    self.capabilities,
+                    self.securebits,
+                    self.steps,
+                    self.cgroup,
+                )
+            )
+            or hasattr(self.scheduling, "sched_policy")
+            or not isinstance(self.cwd, (str, bytes, type(None)))
+        )
         self._changes_credentials = any(
             value is not None for value in (self.user, self.group, self.groups, self.capabilities, self.securebits)
         ) or bool(self.namespaces & n.CLONE_NEWUSER or (self.steps is not None and _has_trait(self.steps, "creds")))
@@ -159,7 +174,16 @@ class Attributes:
                 number_of(place)
 
     def _check_numbers(self) -> None:
-        for name in ("nice", "umask", "oom_score_adj", "securebits", "personality", "process_group", "parent_death_signal", "namespaces"):
+        for name in (
+            "nice",
+            "umask",
+            "oom_score_adj",
+            "securebits",
+            "personality",
+            "process_group",
+            "parent_death_signal",
+            "namespaces",
+        ):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
                 raise TypeError(f"{name} must be an int, not {type(value).__name__}")
@@ -191,7 +215,9 @@ class Attributes:
 
             self._mask = SignalSet(self.signal_mask).to_bytes()
         wanted = range(1, 65) if self.default_signals is True else self.default_signals or ()
-        if (self.default_signals is not True and _UNSETTABLE & set(map(int, wanted))) or any(not 0 < int(s) <= 64 for s in wanted):
+        if (self.default_signals is not True and _UNSETTABLE & set(map(int, wanted))) or any(
+            not 0 < int(s) <= 64 for s in wanted
+        ):
             raise ValueError("default_signals: SIGKILL, SIGSTOP, 32, 33 and what is no signal cannot be set")
         self._defaults = sorted({n.SIGPIPE, n.SIGXFSZ, *map(int, wanted)} - _UNSETTABLE)
         if self.parent_death_signal is not None and not 0 < self.parent_death_signal <= 64:
@@ -199,9 +225,13 @@ class Attributes:
 
     def _check_session(self) -> None:
         if self.new_session and self.process_group is not None:
-            raise ValueError("new_session makes the child the leader of a new process group: process_group cannot stand beside it")
+            raise ValueError(
+                "new_session makes the child the leader of a new process group: process_group cannot stand beside it"
+            )
         if self.controlling_tty is not None and not self.new_session:
-            raise ValueError("controlling_tty needs new_session: only the leader of a session without one gets a terminal")
+            raise ValueError(
+                "controlling_tty needs new_session: only the leader of a session without one gets a terminal"
+            )
         if self.namespaces & ~n.NAMESPACES:
             raise ValueError(f"namespaces takes CLONE_NEW* flags only, not {self.namespaces & ~n.NAMESPACES:#x}")
 
@@ -268,10 +298,14 @@ def _check_steps(program: Program) -> None:
         number, arguments, *_ = program._step(i)
         name = TABLE[number].name
         if "mm" in TABLE[number].traits:
-            raise RefusedCallError(f"{name} is refused in the steps of a Command: until exec the child's memory is the parent's")
+            raise RefusedCallError(
+                f"{name} is refused in the steps of a Command: until exec the child's memory is the parent's"
+            )
         option = arguments[0] if name == "prctl" else 0
         if not isinstance(option, int) or (name == "prctl" and option in _SHARED):
             what = _SHARED[option] if isinstance(option, int) else "an option that is not known yet"
-            raise RefusedCallError(f"prctl, {what}: refused in the steps of a Command: until exec the child's memory is the parent's")
+            raise RefusedCallError(
+                f"prctl, {what}: refused in the steps of a Command: until exec the child's memory is the parent's"
+            )
         if name in ("execve", "execveat"):
             raise RefusedCallError(f"{name} is refused in the steps of a Command, which calls it itself after them")

@@ -42,7 +42,9 @@ class Child(Pid):
         self._leads = command.new_session or command.process_group == 0
         return self
 
-    def communicate(self, input: Buffer | None = None, timeout: float | None = None) -> tuple[bytes | None, bytes | None]:
+    def communicate(
+        self, input: Buffer | None = None, timeout: float | None = None
+    ) -> tuple[bytes | None, bytes | None]:
         """Write `input` to its stdin and close that, read its stdout and stderr to their ends, and wait for the child.
 
         Gives what it wrote, None for what is no pipe.  Any amount goes both ways at once; a child that does not read all

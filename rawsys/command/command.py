@@ -114,7 +114,9 @@ class Command(Attributes):
         for name in NAMES:
             # An iterator would be empty at the second spawn.
             value = _settled(given[name]) if name == "capabilities" else given[name]
-            object.__setattr__(self, name, tuple(value) if name in _LISTS and not isinstance(value, (bool, type(None))) else value)
+            object.__setattr__(
+                self, name, tuple(value) if name in _LISTS and not isinstance(value, (bool, type(None))) else value
+            )
         self._check()
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -193,7 +195,9 @@ class Command(Attributes):
         other._compiled = None
         return other
 
-    def _finish(self, input: Buffer | None, timeout: float | None, check: bool, coding: str | None, shown: Command | None) -> Output:
+    def _finish(
+        self, input: Buffer | None, timeout: float | None, check: bool, coding: str | None, shown: Command | None
+    ) -> Output:
         from rawsys.errors import CommandTimeout, ExitError
 
         nanoseconds(timeout)  # a wrong one is refused before anything runs
@@ -240,7 +244,9 @@ class Command(Attributes):
                 words.append(f"{sign} /dev/null")
             elif repr(stream) == "STDOUT":
                 words.append("2>&1")
-        place = f"cd {shlex.quote(os.fsdecode(self.cwd))} && " if isinstance(self.cwd, (str, bytes, os.PathLike)) else ""
+        place = (
+            f"cd {shlex.quote(os.fsdecode(self.cwd))} && " if isinstance(self.cwd, (str, bytes, os.PathLike)) else ""
+        )
         return place + " ".join(words)
 
     def __repr__(self) -> str:

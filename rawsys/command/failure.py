@@ -46,7 +46,11 @@ def step_failed(plan: Plan, part: int, step: int, errno: int, *, where: str = "i
 def _file(plan: Plan, tried: object, errno: int) -> str:
     """Of a search that found nothing, the name that was searched for; else the very file."""
     count = len(plan.parts[-1]) - plan.exec_at
-    return os.fsdecode(plan._command._executable or plan._command._argv[0]) if count > 1 and errno != n.EACCES else str(tried)
+    return (
+        os.fsdecode(plan._command._executable or plan._command._argv[0])
+        if count > 1 and errno != n.EACCES
+        else str(tried)
+    )
 
 
 def ended_early(plan: Plan, part: int, step: int, status: ExitStatus) -> ChildProcessError:

@@ -97,12 +97,16 @@ def become(command: Command) -> Never:
     if PIPE in (command.stdin, command.stdout, command.stderr):
         raise ValueError("exec() has no parent at the other end of a PIPE")
     if command.namespaces or command.cgroup is not None:
-        raise ValueError("exec() makes no process: namespaces and cgroup are for spawn(); see unshare and the cgroup's own files")
+        raise ValueError(
+            "exec() makes no process: namespaces and cgroup are for spawn(); see unshare and the cgroup's own files"
+        )
     plan = Plan(command, here=True)
     try:
         part, step, errno = native_become(plan.parts)
         error = step_failed(plan, part, step, errno, where="in this process")
-        done = [words(plan.parts, p, s) for p in range(part + 1) for s in range(step if p == part else len(plan.parts[p]))]
+        done = [
+            words(plan.parts, p, s) for p in range(part + 1) for s in range(step if p == part else len(plan.parts[p]))
+        ]
         changed = [each for each in done if not each.startswith("execve")]
         if changed:
             error.add_note(f"changed already in this process: {', '.join(changed)}")

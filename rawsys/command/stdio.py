@@ -144,7 +144,9 @@ class Wiring:
         if self.join:
             add(n.Call.dup3, (1, 2, 0))
 
-    def _break_circle(self, add: Callable[..., Slot], pending: dict[int, Source | Slot], numbers: dict[int, int]) -> None:
+    def _break_circle(
+        self, add: Callable[..., Slot], pending: dict[int, Source | Slot], numbers: dict[int, int]
+    ) -> None:
         """Every number left is still needed: what lies at one of them is saved above all, and is taken from there."""
         target = next(iter(pending))
         saved = add(n.Call.fcntl, (target, n.F_DUPFD_CLOEXEC, max(self.targets) + 1))

@@ -34,7 +34,9 @@ class Steps:
     def __init__(self) -> None:
         self.core = Core(stop_on_error=True)
 
-    def add(self, number: int, arguments: tuple[object, ...], allow: tuple[int, ...] = (), expect: int | None = None) -> Slot:
+    def add(
+        self, number: int, arguments: tuple[object, ...], allow: tuple[int, ...] = (), expect: int | None = None
+    ) -> Slot:
         """One call more."""
         return self.core._add(number, arguments, False, True, allow, expect)
 
@@ -53,7 +55,11 @@ def plan(command: Command) -> Plan:
     """
     # The strings are the same object as long as the environment is the same; tell that from another list in its place
     # by keeping it: it is among the key's parts.
-    now = (block(command._env, command._extra_env)[1] if command._inherits else None, command._mask or _mask_now(), os.getpid())
+    now = (
+        block(command._env, command._extra_env)[1] if command._inherits else None,
+        command._mask or _mask_now(),
+        os.getpid(),
+    )
     known = command._compiled
     if known is not None and known[0][0] is now[0] and known[0][1:] == now[1:]:
         return known[1]
@@ -114,7 +120,9 @@ class Plan:
         c = self._command
         watches_pipe = c.parent_death_signal is not None and c.namespaces & n.CLONE_NEWPID
         paths = not any(isinstance(place, (int, Handle)) for place in (c.cwd, c.controlling_tty))
-        return c.steps is None and not watches_pipe and paths and c.controlling_tty is None and self.wiring.nothing_above_2
+        return (
+            c.steps is None and not watches_pipe and paths and c.controlling_tty is None and self.wiring.nothing_above_2
+        )
 
     def _signals(self, steps: Steps) -> None:
         default = bytes(32)

@@ -51,7 +51,9 @@ class Pid(Handle):
     """Its number, in our PID namespace; somebody else may have it once the process is reaped."""
 
     def __new__(cls, *_: object) -> Self:  # noqa: D102 - it is refused
-        raise TypeError(f"{cls.__name__}.open(number), {cls.__name__}.fork(work) or Command(...).spawn() gives a {cls.__name__}")
+        raise TypeError(
+            f"{cls.__name__}.open(number), {cls.__name__}.fork(work) or Command(...).spawn() gives a {cls.__name__}"
+        )
 
     def _is(self, pid: int, child: bool) -> Self:
         self.pid = pid
@@ -175,7 +177,9 @@ class Pid(Handle):
     def _lost(self) -> Exception:
         from rawsys.errors import StatusLostError
 
-        return StatusLostError(f"process {self.pid} has ended, somebody else reaped it, and this kernel does not tell how it ended")
+        return StatusLostError(
+            f"process {self.pid} has ended, somebody else reaped it, and this kernel does not tell how it ended"
+        )
 
     def _foreign(self, deadline: Deadline) -> ExitStatus:
         tells = lost.kernel_tells()
@@ -234,7 +238,9 @@ class Pid(Handle):
         if answer == 0 and info[8] == code:
             self._ask(option | n.WNOHANG)
             return Signal(info[24])
-        raise ChildProcessError(n.ECHILD, f"{self!r} has ended" if answer == 0 else f"{self!r} is no child of this process")
+        raise ChildProcessError(
+            n.ECHILD, f"{self!r} has ended" if answer == 0 else f"{self!r} is no child of this process"
+        )
 
     # ---- signals ----
 

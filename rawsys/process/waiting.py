@@ -86,7 +86,6 @@ async def ended_async(pid: Pid) -> None:
             loop.remove_reader(fd)
 
 
-
 def _settle(done: asyncio.Future[None]) -> None:
     if not done.done():
         done.set_result(None)
