@@ -7,6 +7,7 @@
 #include "fdio.h"
 #include "mapping.h"
 #include "run.h"
+#include "spawn.h"
 #include "vdso.h"
 
 static int install_types(PyObject *module)
@@ -21,12 +22,28 @@ static int install_types(PyObject *module)
     return rs_handle_setup(module) < 0 ? -1 : rs_fdio_setup(module);
 }
 
-int rawsys_install(uintptr_t module, int what)
+static const struct {
+    const char *family;
+    int (*install)(PyObject *module);
+} families[] = {
+    {"types", install_types},
+    {"raw", rs_install_raw},
+    {"checked", rs_install_checked},
+    {"top", rs_install_top},
+    {"program", rs_run_setup},
+    {"process", rs_spawn_setup},
+    {"memory", rs_mapping_setup},
+    {"vdso", rs_vdso_setup},
+};
+
+int rawsys_install(uintptr_t module, const char *family)
 {
-    static int (*const install[])(PyObject *) = {install_types, rs_install_raw, rs_install_checked, rs_install_top, rs_run_setup, [30] = rs_mapping_setup, rs_vdso_setup};
+    int result = -1;
     PyGILState_STATE state = PyGILState_Ensure(); /* cffi has released it */
-    int result = install[what]((PyObject *)module);
-    if (result < 0)
+    for (unsigned i = 0; i < sizeof families / sizeof *families; i++)
+        if (!strcmp(families[i].family, family))
+            result = families[i].install((PyObject *)module);
+    if (result < 0 && PyErr_Occurred())
         PyErr_Print();
     PyGILState_Release(state);
     return result;
