@@ -6,7 +6,7 @@ from types import ModuleType
 
 from rawsys._shim import lib
 
-_WHAT = {"types": 0, "raw": 1, "checked": 2, "top": 3, "program": 4}
+_WHAT = {"types": 0, "raw": 1, "checked": 2, "top": 3, "program": 4, "signals": 12}
 
 
 def install(module: ModuleType, what: str) -> None:

@@ -6,6 +6,7 @@
 #include "doors.h"
 #include "fdio.h"
 #include "run.h"
+#include "signal_owner.h"
 
 static int install_types(PyObject *module)
 {
@@ -20,7 +21,8 @@ static int install_types(PyObject *module)
 
 int rawsys_install(uintptr_t module, int what)
 {
-    static int (*const install[])(PyObject *) = {install_types, rs_install_raw, rs_install_checked, rs_install_top, rs_run_setup};
+    static int (*const install[])(PyObject *) = {install_types, rs_install_raw, rs_install_checked, rs_install_top, rs_run_setup,
+                                                        [12] = rs_signals_setup};
     PyGILState_STATE state = PyGILState_Ensure(); /* cffi has released it */
     int result = install[what]((PyObject *)module);
     if (result < 0)
