@@ -33,6 +33,7 @@ class RefusedCallError(RawsysError, NotImplementedError):
 
 
 _SHOWN_BYTES = 32
+_ENOSYS = 38
 _FAMILIES = {"dirfd": "DIRFD", "signal": "Signal"}
 
 
@@ -80,8 +81,8 @@ def os_error(name: str, arguments: Sequence[object], errno: int) -> OSError:
     paths = [os.fspath(v) for v in paths if isinstance(v, (str, bytes, os.PathLike))]
     error = OSError(errno, os.strerror(errno), *paths[:1], *((None, paths[1]) if len(paths) > 1 else ()))
     error.add_note(f"in {describe(name, arguments)}")
-    if errno == 38 and entry.since:
-        error.add_note(f"{name} needs Linux {entry.since} or a filter that allows it; this is Linux {platform.release()}")
+    if errno == _ENOSYS and entry.since:
+        error.add_note(f"{name} needs Linux {entry.since}; this is Linux {platform.release()}, or a seccomp filter forbids it")
     return error
 
 

@@ -15,7 +15,7 @@ The steps run in C without Python between them: the same program also runs in a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from rawsys import errors
 from rawsys._native.program import Core, ResultsCore, Slot, register_results
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 else:
     Calls = object
 
-_ANSWERS, _DATA, _MORE, _RECORDS = range(4)
+__all__ = ["Program", "Results", "Slot"]
+
+_ANSWERS, _DATA, _MORE = range(3)
 
 
 class Program(Core, Calls):
@@ -107,7 +109,9 @@ class Program(Core, Calls):
         if collect is None and more:
             raise ValueError("more=True needs collect=: the step that is repeated")
         mode = _ANSWERS if collect is None else _MORE if more else _DATA
-        return self._run_each(inputs, len(self) - 1 if collect is None else self._index(collect), mode)
+        step = max(len(self) - 1, 0) if collect is None else self._index(collect)
+        results: list[bytes | int] = self._run_each(inputs, step, mode)
+        return results
 
     def _index(self, step: Slot) -> int:
         if not isinstance(step, Slot) or step.kind != "step":

@@ -222,5 +222,5 @@ class Table(ModuleType):
         return f"x86-64 Linux has no system call {key!r}{hint}"
 
 
-TABLE = sys.modules[__name__]
-TABLE.__class__ = Table
+sys.modules[__name__].__class__ = Table
+TABLE: Table = sys.modules[__name__]  # type: ignore[assignment]  # its class is what the line above says

@@ -6,6 +6,8 @@ import _cffi_backend
 
 from rawsys._shim import ffi
 
+_FROM_BUFFER = type(ffi.from_buffer(b""))
+
 
 def memory(value: object, writable: bool) -> object:
     """What `value` is as a memory argument: a buffer, an address (int), or None where it is no memory at all.
@@ -14,7 +16,7 @@ def memory(value: object, writable: bool) -> object:
     only read: the buffer behind them may be immutable.  Any other cffi pointer is an address of unknown extent.
     """
     if isinstance(value, _cffi_backend._CDataBase):
-        if type(value) is _cffi_backend.__CDataFromBuf:
+        if type(value) is _FROM_BUFFER:
             return None if writable else ffi.buffer(value)
         if type(value) is not _cffi_backend._CDataBase and "&" not in repr(value):
             return ffi.buffer(value)

@@ -84,8 +84,8 @@ static int convert_input(struct each *e, Py_ssize_t i, PyObject *input)
         PyObject *value = PyDict_Check(input) ? PyDict_GetItemWithError(input, name) : PyTuple_GetItem(input, p);
         if (!value && !PyErr_Occurred())
             PyErr_Format(PyExc_TypeError, "parameter %R is missing in input %R", name, input);
-        if (!value || convert_value(e, i, p, value) < 0)
-            return -1;
+        if (!value || convert_value(e, i, p, value) < 0 || (PyDict_Check(input) && PyList_Append(e->kept, value) < 0))
+            return -1; /* kept: another thread may change the dict while the runs point into its values */
     }
     return 0;
 }
