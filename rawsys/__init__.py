@@ -31,7 +31,7 @@ except ModuleNotFoundError as error:
 _install(sys.modules[__name__], "top")
 
 _MODULES = {"batch", "constants", "errors", "fd", "program", "raw", "signals", "structs", "syscalls", "table"}
-_HOME = {"Fd": "fd", "Handle": "fd", "Program": "program", "read_files": "batch", "stat_many": "batch"}
+_HOME = {"Fd": "fd", "Handle": "fd", "Program": "program", "raw_sigaction": "signals", "read_files": "batch", "stat_many": "batch"}
 
 __all__ = [
     "Fd",
@@ -48,6 +48,7 @@ __all__ = [
     "raw_gettid",
     "raw_kill",
     "raw_read",
+    "raw_sigaction",
     "raw_write",
     "read_files",
     "signals",

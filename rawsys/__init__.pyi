@@ -12,6 +12,7 @@ from rawsys.fd import Handle as Handle
 from rawsys.batch import read_files as read_files
 from rawsys.batch import stat_many as stat_many
 from rawsys.program import Program as Program
+from rawsys.signals import raw_sigaction as raw_sigaction
 from rawsys.table import TABLE
 
 table = TABLE
