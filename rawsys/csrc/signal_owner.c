@@ -230,6 +230,8 @@ static PyObject *fileno_of(PyObject *self, PyObject *const *args, Py_ssize_t cou
         return NULL;
     if (owner->kind != RS_FLAG && owner->kind != RS_QUEUE)
         return PyErr_Format(PyExc_TypeError, "%R has no descriptor", self);
+    if (atomic_load(&owner->eventfd) >= 0 && owner->generation != rs_generation())
+        rs_owner_after_fork(owner); /* the child of a naked fork, where no hook has run */
     if (atomic_load(&owner->eventfd) < 0) {
         long number = rs_syscall2(SYS_eventfd2, 0, 02000000 | 04000); /* EFD_CLOEXEC | EFD_NONBLOCK */
         if (rs_failed(number)) {
@@ -296,7 +298,10 @@ static void finalize(PyObject *object)
     PyErr_Fetch(&type, &value, &traceback);
     if (PyErr_ResourceWarning(object, 1, "unclosed %R", object) < 0)
         PyErr_WriteUnraisable(object);
-    close_owner(self);
+    if (Py_IsInitialized())
+        close_owner(self);
+    else
+        self->owner = NULL; /* the interpreter is being taken down: a signal that is still on its way must not find SIG_DFL */
     PyErr_Restore(type, value, traceback);
 }
 
