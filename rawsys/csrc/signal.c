@@ -24,49 +24,57 @@
 
 /* ---- who is served ----
  *
- * Seats are never given back: a handler in another thread may stand at any of them.  An owner that leaves empties its
- * seats; `serving` tells when no handler can have seen it there any more.  The count is stamped with the fork
- * generation as a Handle's is: threads that were in a handler at a fork do not exist in the child.
+ * Seats are never given back: a handler in another thread may stand at any of them.  A seat holds the owner's address
+ * with its tag in the upper 16 bits, or 0.  An owner that leaves empties its seats; `serving` tells when no handler can
+ * have seen it there any more: who counts himself there looks at the seat once more.  The count belongs to one fork
+ * generation, as a Handle's does: threads that were in a handler at a fork do not exist in the child.
  */
 #define SEATS 8
 struct seats {
-    struct rs_owner *_Atomic owner[SEATS];
+    _Atomic uint64_t seat[SEATS];
     struct seats *_Atomic next;
 };
 
 struct board {
     struct seats first;
-    _Atomic uint64_t serving; /* generation << 32 | handlers running */
-    struct rs_action before;  /* what goes back when the last owner leaves */
-    uint64_t flags, mask;     /* of ours, as installed */
+    _Atomic uint32_t serving, generation;
+    struct rs_action before; /* what goes back when the last owner leaves */
+    uint64_t flags, mask;    /* of ours, as installed */
 };
 
 /* Static: the kernel may call the handler until the very end of the process, after Python is gone. */
 static struct board boards[RS_SIGNALS];
 
-static uint64_t arrive(struct board *board)
+static uint64_t sitting(const struct rs_owner *owner)
 {
-    uint64_t now = (uint64_t)rs_generation() << 32, old = atomic_load_explicit(&board->serving, memory_order_relaxed), next;
-    do
-        next = (old & ~0xffffffffULL) == now ? old + 1 : now | 1;
-    while (!atomic_compare_exchange_weak(&board->serving, &old, next));
-    return now;
+    return (uint64_t)owner | (uint64_t)owner->tag << 48;
 }
 
-static void depart(struct board *board, uint64_t generation)
+static struct rs_owner *owner_at(uint64_t seat)
 {
-    uint64_t old = atomic_load_explicit(&board->serving, memory_order_relaxed);
-    do {
-        if ((old & ~0xffffffffULL) != generation || !(old & 0xffffffffULL))
-            return;
-    } while (!atomic_compare_exchange_weak(&board->serving, &old, old - 1));
+    return (struct rs_owner *)(seat & RS_COUNTED);
+}
+
+static void arrive(struct board *board)
+{
+    uint32_t now = rs_generation();
+    if (RS_UNLIKELY(atomic_load_explicit(&board->generation, memory_order_relaxed) != now)) {
+        atomic_store(&board->serving, 0);
+        atomic_store(&board->generation, now);
+    }
+    atomic_fetch_add(&board->serving, 1);
+}
+
+static void depart(struct board *board)
+{
+    atomic_fetch_sub(&board->serving, 1);
 }
 
 int rs_owner_quiet(const struct rs_owner *owner)
 {
     for (int signal = 1; signal < RS_SIGNALS; signal++) {
-        uint64_t serving = owner->signals & BIT(signal) ? atomic_load(&boards[signal].serving) : 0;
-        if ((serving & 0xffffffffULL) && serving >> 32 == rs_generation())
+        if ((owner->signals & BIT(signal)) && atomic_load(&boards[signal].serving) &&
+            atomic_load(&boards[signal].generation) == rs_generation())
             return 0;
     }
     return 1;
@@ -108,22 +116,33 @@ static __attribute__((noinline)) void run_program(struct rs_owner *owner)
         atomic_fetch_add(&owner->failed, 1);
 }
 
+/* A counter counts, with one locked instruction.  1 when that was all. */
+static inline int serve_quickly(struct rs_owner *owner, uint64_t tag)
+{
+    if (RS_LIKELY(owner->kind == RS_COUNTER)) {
+        uint64_t count = atomic_load_explicit(&owner->count, memory_order_relaxed);
+        while ((count & ~RS_COUNTED) == tag)
+            if (atomic_compare_exchange_weak_explicit(&owner->count, &count, count + 1, memory_order_relaxed, memory_order_relaxed))
+                return 1;
+    }
+    return 0;
+}
+
 static void serve(struct rs_owner *owner, const struct rs_siginfo *info, const struct context *context)
 {
-    if (owner->kind == RS_COUNTER) {
-        atomic_fetch_add_explicit(&owner->count, 1, memory_order_relaxed);
-    } else if (owner->kind == RS_FLAG) {
-        if (!atomic_exchange(&owner->word, 1))
+    if (owner->kind == RS_FLAG) {
+        if (!atomic_load(&owner->word) && !atomic_exchange(&owner->word, 1))
             rs_owner_tell(owner);
     } else if (owner->kind == RS_QUEUE) {
         if (rs_ring_push(&owner->ring, info)) {
             atomic_fetch_add(&owner->word, 1);
             rs_owner_tell(owner);
         }
-    } else if (has_room(owner, context)) {
-        run_program(owner);
-    } else {
-        atomic_fetch_add(&owner->skipped, 1);
+    } else if (owner->kind == RS_PROGRAM) {
+        if (has_room(owner, context))
+            run_program(owner);
+        else
+            atomic_fetch_add(&owner->skipped, 1);
     }
 }
 
@@ -144,24 +163,35 @@ static void pass_on(int signal, void *info, void *context, const struct rs_actio
         rs_syscall3(SYS_tgkill, rs_syscall0(SYS_getpid), rs_syscall0(SYS_gettid), signal);
 }
 
+/* Whoever is more than a counter is served while `serving` says so, and only if it still sits there. */
+static __attribute__((noinline)) int serve_seat(struct board *board, _Atomic uint64_t *seat, const void *info, const void *context)
+{
+    arrive(board);
+    struct rs_owner *owner = owner_at(atomic_load(seat));
+    int kind = owner ? 1 << owner->kind : 0;
+    if (owner)
+        serve(owner, info, context);
+    depart(board);
+    return kind;
+}
+
 static void handler(int signal, void *info, void *context)
 {
     struct board *board = &boards[signal];
-    uint64_t generation = arrive(board);
-    unsigned served = 0, programs = 0;
-    for (struct seats *seats = &board->first; seats; seats = atomic_load(&seats->next))
+    unsigned served = 0;
+    for (struct seats *seats = &board->first; seats; seats = atomic_load_explicit(&seats->next, memory_order_acquire))
         for (unsigned i = 0; i < SEATS; i++) {
-            struct rs_owner *owner = atomic_load(&seats->owner[i]);
-            if (!owner)
+            uint64_t seat = atomic_load_explicit(&seats->seat[i], memory_order_acquire);
+            if (!seat)
                 continue;
-            serve(owner, info, context);
-            served = 1;
-            programs |= owner->kind == RS_PROGRAM;
+            if (serve_quickly(owner_at(seat), seat & ~RS_COUNTED))
+                served |= 1 << RS_COUNTER;
+            else
+                served |= (unsigned)serve_seat(board, &seats->seat[i], info, context);
         }
-    depart(board, generation);
     if (RS_UNLIKELY(!served))
         pass_on(signal, info, context, &board->before);
-    else if (RS_UNLIKELY(BIT(signal) & FAULTS) && (programs || ((struct rs_siginfo *)info)->code > 0))
+    else if (RS_UNLIKELY(BIT(signal) & FAULTS) && ((served & 1 << RS_PROGRAM) || ((struct rs_siginfo *)info)->code > 0))
         set_action(signal, &board->before, NULL); /* the instruction comes again, and must not come here for ever */
 }
 
@@ -178,20 +208,25 @@ int rs_signal_installed(int signal)
     return !rs_failed(set_action(signal, NULL, &now)) && now.handler == (uintptr_t)handler;
 }
 
-/* Anybody at all; what the action has to be for those who are here. */
-static int wanted(struct board *board, uint64_t *flags, uint64_t *mask)
+/* Anybody at all; what the action has to be for those who are here.  Copying a siginfo costs the kernel as much as a
+ * counter costs us: it is asked for where somebody looks at it. */
+static int wanted(int signal, struct board *board, uint64_t *flags, uint64_t *mask)
 {
     int anybody = 0;
-    *flags = SA_SIGINFO | SA_ONSTACK | SA_RESTORER | SA_RESTART;
+    *flags = SA_ONSTACK | SA_RESTORER | SA_RESTART | (board->before.flags & SA_SIGINFO);
     *mask = WHILE_SERVING;
+    if (BIT(signal) & FAULTS)
+        *flags |= SA_SIGINFO;
     for (struct seats *seats = &board->first; seats; seats = atomic_load(&seats->next))
         for (unsigned i = 0; i < SEATS; i++) {
-            struct rs_owner *owner = atomic_load(&seats->owner[i]);
+            struct rs_owner *owner = owner_at(atomic_load(&seats->seat[i]));
             if (!owner)
                 continue;
             anybody = 1;
             if (!owner->restart)
                 *flags &= ~SA_RESTART;
+            if (owner->kind == RS_QUEUE)
+                *flags |= SA_SIGINFO;
             if (owner->kind == RS_PROGRAM)
                 *mask = 0; /* a step may block: Ctrl-C has to come through */
         }
@@ -203,15 +238,15 @@ static long install(int signal, struct board *board)
 {
     uint64_t flags, mask;
     struct rs_action now = {0};
-    wanted(board, &flags, &mask);
     long answer = set_action(signal, NULL, &now);
     if (rs_failed(answer))
         return answer;
     int ours = now.handler == (uintptr_t)handler;
-    if (ours && board->flags == flags && board->mask == mask)
-        return 0;
     if (!ours)
         board->before = now; /* before ours is there: the handler may need it at once */
+    wanted(signal, board, &flags, &mask);
+    if (ours && board->flags == flags && board->mask == mask)
+        return 0;
     struct rs_action action = {(uintptr_t)handler, flags, (uintptr_t)rs_restore_rt, mask};
     answer = set_action(signal, &action, NULL);
     if (!rs_failed(answer))
@@ -224,7 +259,7 @@ static void uninstall(int signal, struct board *board)
     uint64_t flags, mask;
     if (!rs_signal_installed(signal))
         return; /* somebody else has put his there since, and it is not ours to take away */
-    if (wanted(board, &flags, &mask))
+    if (wanted(signal, board, &flags, &mask))
         install(signal, board);
     else
         set_action(signal, &board->before, NULL);
@@ -232,10 +267,10 @@ static void uninstall(int signal, struct board *board)
 
 static int sit(struct board *board, struct rs_owner *owner)
 {
-    struct rs_owner *nobody;
+    uint64_t nobody;
     for (struct seats *seats = &board->first;;) {
         for (unsigned i = 0; i < SEATS; i++)
-            if (nobody = NULL, atomic_compare_exchange_strong(&seats->owner[i], &nobody, owner))
+            if (nobody = 0, atomic_compare_exchange_strong(&seats->seat[i], &nobody, sitting(owner)))
                 return 0;
         struct seats *next = atomic_load(&seats->next);
         if (!next) {
@@ -252,8 +287,8 @@ static void rise(struct board *board, struct rs_owner *owner)
 {
     for (struct seats *seats = &board->first; seats; seats = atomic_load(&seats->next))
         for (unsigned i = 0; i < SEATS; i++)
-            if (atomic_load(&seats->owner[i]) == owner)
-                atomic_store(&seats->owner[i], NULL);
+            if (owner_at(atomic_load(&seats->seat[i])) == owner)
+                atomic_store(&seats->seat[i], 0);
 }
 
 static void leave(struct rs_owner *owner, int below)

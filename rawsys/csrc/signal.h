@@ -48,11 +48,16 @@ struct rs_ring {
     _Atomic uint64_t head, tail, lost;
 };
 
-/* Its memory is never given back, only used again once no handler can be looking at it (rs_owner_quiet). */
+/* Its memory is never given back, only used again once no handler can be looking at it (rs_owner_quiet).
+ *
+ * A counter has no time for that: three locked instructions cost more than the rest of the handler.  Its count carries
+ * the owner's tag, another one at each use of the memory, and a handler that comes late finds the wrong tag there.
+ */
 struct rs_owner {
     int kind, restart;
+    uint16_t tag;
     uint64_t signals;              /* the mask of those it is served */
-    _Atomic uint64_t count;        /* counter: deliveries; program: runs */
+    _Atomic uint64_t count;        /* counter: tag << 48 | deliveries; program: runs */
     _Atomic uint32_t word, waiters;/* futex: 0 and 1 of a flag, the number of entries that ever came to a queue */
     _Atomic int eventfd;           /* -1: nobody asked for one */
     _Atomic uint32_t told;         /* the eventfd is readable, or about to be */
@@ -68,6 +73,8 @@ struct rs_owner {
     void *object[2];               /* what Python keeps for it: eventfd, program */
     void *bound;
 };
+
+#define RS_COUNTED ((1UL << 48) - 1)
 
 #define RS_HANDLER_STEPS 64
 #define RS_HANDLER_FRAME 4096

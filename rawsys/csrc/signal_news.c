@@ -139,13 +139,13 @@ static PyType_Slot flag_slots[] = {
 static PyObject *counter_reset(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     struct rs_owner *owner = rs_signal_owner(self);
-    return owner ? PyLong_FromUnsignedLong(atomic_exchange(&owner->count, 0)) : NULL;
+    return owner ? PyLong_FromUnsignedLong(atomic_fetch_and(&owner->count, ~RS_COUNTED) & RS_COUNTED) : NULL;
 }
 
 static PyObject *counter_count(PyObject *object, void *closure)
 {
     struct rs_signal_object *self = (struct rs_signal_object *)object;
-    return PyLong_FromUnsignedLong(self->owner ? atomic_load(&self->owner->count) : self->count);
+    return PyLong_FromUnsignedLong(self->owner ? atomic_load(&self->owner->count) & RS_COUNTED : self->count);
 }
 
 static PyMethodDef counter_methods[] = {

@@ -90,7 +90,7 @@ static void close_owner(struct rs_signal_object *self)
     LOCK();
     rs_signal_leave(owner);
     UNLOCK();
-    self->count = atomic_load(&owner->count);
+    self->count = atomic_load(&owner->count) & RS_COUNTED;
     self->failed = atomic_load(&owner->failed);
     self->lost = owner->kind == RS_QUEUE ? atomic_load(&owner->ring.lost) : atomic_load(&owner->skipped);
     self->flag = atomic_load(&owner->word);
@@ -281,7 +281,7 @@ static PyObject *number(PyObject *object, void *closure)
     struct rs_owner *owner = self->owner;
     int which = (int)(uintptr_t)closure;
     if (which == COUNT)
-        return PyLong_FromUnsignedLong(owner ? atomic_load(&owner->count) : self->count);
+        return PyLong_FromUnsignedLong(owner ? atomic_load(&owner->count) & RS_COUNTED : self->count);
     if (which == FAILED)
         return PyLong_FromUnsignedLong(owner ? atomic_load(&owner->failed) : self->failed);
     if (!owner)

@@ -30,7 +30,9 @@ struct rs_owner *rs_owner_new(void)
     }
     struct rs_owner *next = owner->next;
     struct rs_ring ring = owner->ring;
-    *owner = (struct rs_owner){.next = next, .state = RS_LIVE};
+    uint16_t tag = (uint16_t)(owner->tag + 1);
+    atomic_store(&owner->count, (uint64_t)tag << 48); /* a handler that is late at a counter counts nothing from here on */
+    *owner = (struct rs_owner){.next = next, .state = RS_LIVE, .tag = tag, .count = (uint64_t)tag << 48};
     owner->ring.cell = ring.cell;
     owner->ring.cells = ring.cells;
     atomic_init(&owner->eventfd, -1);
