@@ -95,17 +95,21 @@ def queue_end_to_end(setting: Setting) -> Sides:
     return _queue_row(setting, True, "reported")
 
 
-def _round_trip(setting: Setting, number: int, wait: Callable[[], object]) -> Side:
-    """A side: a signal, heard of in another thread, which answers through a pipe."""
+def _latency(setting: Setting, number: int, wait: Callable[[], object], clear: Callable[[], object]) -> Side:
+    """A side: from the call that sends a signal to the return of `wait` in another thread, which then answers by a pipe."""
+    woke = 0
     reading, writing = os.pipe2(os.O_CLOEXEC)
     stop = threading.Event()
     started = threading.Event()
 
     def answer() -> None:
+        nonlocal woke
         with blocked():
             started.set()
             while True:
                 wait()
+                woke = perf_counter_ns()
+                clear()
                 if stop.is_set():
                     return
                 os.write(writing, b"x")
@@ -122,17 +126,25 @@ def _round_trip(setting: Setting, number: int, wait: Callable[[], object]) -> Si
         os.close(writing)
 
     setting.callback(end)
-    return loop("kill(pid, n); read(fd, 1)", kill=rawsys.raw_kill, pid=os.getpid(), n=number, read=os.read, fd=reading)
+    kill, read, pid = rawsys.raw_kill, os.read, os.getpid()
+
+    def side(count: int) -> int:
+        total = 0
+        for _ in range(count):
+            begin = perf_counter_ns()
+            kill(pid, number)
+            read(reading, 1)
+            total += woke - begin
+        return total
+
+    return side
 
 
-@TOPIC.row("handler to another thread and back")
+@TOPIC.row("handler to a wait returning in another thread")
 def waking(setting: Setting) -> Sides:
-    """A signal wakes another thread, which writes a byte back: SignalFlag.wait against the wake-up descriptor."""
+    """A signal wakes another thread: SignalFlag.wait against the wake-up descriptor."""
     flag = setting.enter_context(SignalFlag(SIGUSR1))
 
-    def ours() -> None:
-        flag.wait()
-        flag.clear()
 
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     setting.callback(os.close, reading)
@@ -142,10 +154,10 @@ def waking(setting: Setting) -> Sides:
 
     def theirs() -> None:
         select.select([reading], [], [])
-        os.read(reading, 64)
 
-    peers = [peer("set_wakeup_fd and select", _round_trip(setting, int(SIGUSR2), theirs), "<= 1.0")]
-    return Sides(_round_trip(setting, int(SIGUSR1), ours), peers)
+    ours = _latency(setting, int(SIGUSR1), flag.wait, flag.clear)
+    side = _latency(setting, int(SIGUSR2), theirs, lambda: os.read(reading, 64))
+    return Sides(ours, [peer("set_wakeup_fd and select", side, "<= 1.0")])
 
 
 def _stream(number: int, count: int, take: Callable[[], object]) -> int:
