@@ -40,7 +40,9 @@ def counted(setting: Setting) -> Sides:
     _python_handler(setting, SIGUSR2)
     pid = os.getpid()
     ours = loop("f(pid, n)", f=rawsys.raw_kill, pid=pid, n=int(SIGUSR1))
-    return Sides(ours, [peer("signal.signal, os.kill", loop("f(pid, n)", f=os.kill, pid=pid, n=int(SIGUSR2)), "<= 0.85")])
+    return Sides(
+        ours, [peer("signal.signal, os.kill", loop("f(pid, n)", f=os.kill, pid=pid, n=int(SIGUSR2)), "<= 0.85")]
+    )
 
 
 @TOPIC.row("the handler's own work")
@@ -144,7 +146,6 @@ def _latency(setting: Setting, number: int, wait: Callable[[], object], clear: C
 def waking(setting: Setting) -> Sides:
     """A signal wakes another thread: SignalFlag.wait against the wake-up descriptor."""
     flag = setting.enter_context(SignalFlag(SIGUSR1))
-
 
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     setting.callback(os.close, reading)

@@ -22,7 +22,15 @@ import pytest
 from rawsys import raw
 from rawsys.signals import SignalAction, raw_sigaction
 
-USED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP, signal.SIGRTMIN, signal.SIGRTMIN + 1, signal.SIGRTMIN + 2)
+USED = (
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGRTMIN,
+    signal.SIGRTMIN + 1,
+    signal.SIGRTMIN + 2,
+)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,16 @@ from support import INTERPRETER, in_child, need, run_child
 import rawsys
 from rawsys import Fd, raw
 from rawsys.constants import SA_NODEFER, SA_RESETHAND, SA_RESTART, SIGHUP, SIGRTMIN, SIGTERM, SIGUSR1, SIGUSR2
-from rawsys.signals import SignalAction, SignalCounter, SignalFlag, SignalQueue, SignalSet, on_signal, raise_signal, raw_sigaction
+from rawsys.signals import (
+    SignalAction,
+    SignalCounter,
+    SignalFlag,
+    SignalQueue,
+    SignalSet,
+    on_signal,
+    raise_signal,
+    raw_sigaction,
+)
 
 SIG_DFL, SIG_IGN = 0, 1
 SOURCE = Path(__file__).with_name("c") / "signal_probe.c"
@@ -221,7 +230,10 @@ def test_backtrace_goes_through(probe: ctypes.CDLL) -> None:
         frames = ctypes.c_int.in_dll(probe, "frames")
         found = []
         handler = address(probe, "backtrace_handler")
-        for install in (lambda: raw_sigaction(SIGUSR1, handler), lambda: libc.signal(int(SIGUSR1), ctypes.c_void_p(handler))):
+        for install in (
+            lambda: raw_sigaction(SIGUSR1, handler),
+            lambda: libc.signal(int(SIGUSR1), ctypes.c_void_p(handler)),
+        ):
             install()
             assert probe.interrupted_function(int(SIGUSR1)) >= 1
             found.append(frames.value)
@@ -244,7 +256,8 @@ def test_gdb_shows_the_interrupted_frames(probe: ctypes.CDLL) -> None:
     command = [gdb, "-q", "-batch", "-nx", "-ex", "set breakpoint pending on", "-ex", "set debuginfod enabled off",
                "-ex", "handle SIGUSR1 nostop noprint pass", "-ex", "break backtrace_handler", "-ex", "run", "-ex", "backtrace",
                "--args", INTERPRETER, "-c", code]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, env={**os.environ, "PYTHONPATH": str(Path(rawsys.__file__).parent.parent)})
+    env = {**os.environ, "PYTHONPATH": str(Path(rawsys.__file__).parent.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, env=env)
     if "ptrace" in done.stderr and "not permitted" in done.stderr:
         pytest.skip("gdb may not trace here")
     assert "<signal handler called>" in done.stdout, done.stdout + done.stderr
@@ -264,5 +277,3 @@ def test_real_time_numbers_work_too() -> None:
             raise_signal(number)
             assert counter.count == 1
         assert SignalAction.current(number) == before
-
-

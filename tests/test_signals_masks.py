@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import resource
 import select
@@ -280,13 +281,15 @@ def test_signal_fd_decodes_as_a_handler_does() -> None:
         received.append(take())
         os.waitpid(pid, 0)
 
-    for number, cause in ((RT, lambda: (sigqueue(os.getpid(), RT, 77), received.append(take()))), (RT, timer), (SIGCHLD, child)):
+    def value() -> None:
+        sigqueue(os.getpid(), RT, 77)
+        received.append(take())
+
+    for number, cause in ((RT, value), (RT, timer), (SIGCHLD, child)):
         received: list[SignalInfo] = []
         with blocked(number), SignalFd(number) as fd:
-            take = fd.get
-            cause()
-            take = lambda: sigwait(number)  # noqa: E731, B023
-            cause()
+            for take in (fd.get, functools.partial(sigwait, number)):
+                cause()
         by_fd, by_wait = received
         assert by_fd._fields == by_wait._fields
         for name in set(by_fd._fields) - {"pid", "timer_id", "utime", "stime"}:

@@ -134,7 +134,9 @@ def test_closing_wakes_who_waits() -> None:
         tids: list[int] = []
         problems: list[BaseException] = []
 
-        def run(owner: object = owner, wait: str = wait, tids: list[int] = tids, problems: list[BaseException] = problems) -> None:
+        def run(
+            owner: object = owner, wait: str = wait, tids: list[int] = tids, problems: list[BaseException] = problems
+        ) -> None:
             tids.append(raw.gettid())
             try:
                 getattr(owner, wait)()
@@ -278,7 +280,13 @@ def test_queue_order_across_signals_is_the_kernels() -> None:
         with blocked(SIGRTMIN, RT, SIGRTMIN + 2):
             for value, number in enumerate([RT, SIGRTMIN, SIGRTMIN + 2, RT, SIGRTMIN]):
                 sigqueue(os.getpid(), number, value)
-        assert [(info.signal, info.value) for info in queue] == [(SIGRTMIN, 1), (SIGRTMIN, 4), (RT, 0), (RT, 3), (SIGRTMIN + 2, 2)]
+        assert [(info.signal, info.value) for info in queue] == [
+            (SIGRTMIN, 1),
+            (SIGRTMIN, 4),
+            (RT, 0),
+            (RT, 3),
+            (SIGRTMIN + 2, 2),
+        ]
 
 
 def test_queue_order_with_threads() -> None:
@@ -309,6 +317,7 @@ def test_queue_order_with_threads() -> None:
 def test_queue_from_several_threads_loses_nothing() -> None:
     """Handlers of several threads write side by side: nothing is lost, nothing comes twice."""
     with SignalQueue(RT, capacity=1 << 14) as queue:
+
         def send(base: int) -> None:
             for value in range(1000):
                 sigqueue(os.getpid(), RT, base + value)
@@ -413,7 +422,7 @@ def test_all_owners_see_it_and_leave_in_any_order() -> None:
             assert owners[leaving].installed
             owners[leaving].close()
             assert (SignalAction.current(SIGUSR1) == before) == (number == 2)
-        counter, flag, queue = owners
+        counter, flag, _ = owners
         assert counter.count == order.index(0) + 1
         assert flag
 
@@ -600,7 +609,16 @@ def test_closed_owner_refuses() -> None:
         assert owner.closed
         assert not owner.installed
         assert "closed" in repr(owner)
-    for use in (flag.wait, flag.clear, flag.fileno, counter.reset, queue.get, queue.get_nowait, queue.fileno, lambda: list(queue)):
+    for use in (
+        flag.wait,
+        flag.clear,
+        flag.fileno,
+        counter.reset,
+        queue.get,
+        queue.get_nowait,
+        queue.fileno,
+        lambda: list(queue),
+    ):
         with pytest.raises(ClosedError):
             use()
     assert (bool(flag), counter.count, queue.lost) == (False, 0, 0)
@@ -653,7 +671,11 @@ def test_child_has_its_own_descriptor(raw_fork: bool) -> None:
                 raise_signal(RT)
                 raise_signal(SIGUSR1)
                 told = readable(queue) and readable(flag)
-                status = 0 if told and flag and queue.get(0).signal == RT and (queue.fileno(), flag.fileno()) == numbers else 2
+                status = (
+                    0
+                    if told and flag and queue.get(0).signal == RT and (queue.fileno(), flag.fileno()) == numbers
+                    else 2
+                )
             finally:
                 rawsys.raw_exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

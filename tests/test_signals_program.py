@@ -16,7 +16,16 @@ import rawsys
 from rawsys import Fd, Program, raw
 from rawsys.constants import SIGBUS, SIGFPE, SIGILL, SIGRTMIN, SIGSEGV, SIGUSR1, SIGUSR2
 from rawsys.errors import BusyError, ClosedError, RefusedCallError
-from rawsys.signals import SignalAction, SignalCounter, SignalProgram, SignalQueue, alternate_stack, on_signal, raise_signal, raw_sigaction
+from rawsys.signals import (
+    SignalAction,
+    SignalCounter,
+    SignalProgram,
+    SignalQueue,
+    alternate_stack,
+    on_signal,
+    raise_signal,
+    raw_sigaction,
+)
 from rawsys.table import TABLE
 
 

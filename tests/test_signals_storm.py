@@ -53,7 +53,14 @@ def test_storm(work: str) -> None:
     counter, flag, queue, action = mine = owners()
     with Storm():
         for _ in range(8):
-            {"spawn": spawn, "threads": threads, "collection": collection, "imports": imports, "owners": come_and_go, "fork": fork}[work]()
+            {
+                "spawn": spawn,
+                "threads": threads,
+                "collection": collection,
+                "imports": imports,
+                "owners": come_and_go,
+                "fork": fork,
+            }[work]()
             while not counter.count:  # type: ignore[attr-defined]
                 os.sched_yield()
     for owner in mine:

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from rawsys.signals.actions import SignalAction, raw_sigaction
     from rawsys.signals.descriptor import SignalFd
     from rawsys.signals.masks import blocked, pending, sigsuspend, sigwait, unblocked
-    from rawsys.signals.owners import SignalCounter, SignalFlag, SignalInfo, SignalOwner, SignalProgram, SignalQueue, on_signal
+    from rawsys.signals.owners import (
+        SignalCounter,
+        SignalFlag,
+        SignalInfo,
+        SignalOwner,
+        SignalProgram,
+        SignalQueue,
+        on_signal,
+    )
     from rawsys.signals.sending import raise_signal, sigqueue, tgkill
     from rawsys.signals.stacks import alternate_stack
     from rawsys.signals.timers import TimerSignal

@@ -42,7 +42,8 @@ class SignalFd(FdIO):
 
     _signals: SignalSet
 
-    def __new__(cls, *signals: Signals) -> Self:  # type: ignore[misc]  # it makes its descriptor, Handle adopts one
+    def __new__(cls, *signals: Signals) -> Self:
+        """A new descriptor; all signals where none is named."""
         wanted = many(signals)
         mask = wanted.to_bytes()
         number = raw.signalfd4(-1, mask, 8, _FLAGS)
@@ -122,7 +123,7 @@ class SignalFd(FdIO):
 
 def decoded(data: bytes) -> SignalInfo:
     """The SignalInfo for a ``struct signalfd_siginfo``."""
-    (signo, errno, code, pid, uid, fd, timer, band, overrun, _trapno, status, number, pointer, utime, stime, addr, lsb, _pad,
+    (signo, errno, code, pid, uid, fd, timer, band, overrun, _trapno, status, _int, pointer, utime, stime, addr, lsb, _pad,
      syscall, call_addr, arch) = _FORM.unpack_from(data)  # fmt: skip
     if code == -2:
         fields = struct.pack("<IIQ", timer, overrun, pointer)
@@ -137,5 +138,3 @@ def decoded(data: bytes) -> SignalInfo:
     else:
         fields = struct.pack("<IIQ", pid, uid, pointer)
     return SignalInfo((struct.pack("<iii4x", signo, errno, code) + fields).ljust(_SIZE, b"\0"))
-
-

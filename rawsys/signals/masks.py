@@ -80,7 +80,9 @@ class _Guard:
         if before is None:
             return
         if raw.gettid() != self._thread:
-            raise RuntimeError(f"the signal mask belongs to thread {self._thread}, which entered; it cannot be put back from another one")
+            raise RuntimeError(
+                f"the signal mask belongs to thread {self._thread}, which entered; it cannot be put back from another one"
+            )
         self._before = None
         _mask(_SIG_SETMASK, before)
 
@@ -133,7 +135,9 @@ def sigwait(signals: Signals, timeout: float | None = None) -> SignalInfo:
         if answer > 0:
             return SignalInfo(info)
         if answer == _EAGAIN:
-            raise TimeoutError(f"none of {', '.join(one_set(signals).names) or 'no signals'} came within {timeout} seconds")
+            raise TimeoutError(
+                f"none of {', '.join(one_set(signals).names) or 'no signals'} came within {timeout} seconds"
+            )
         if answer != _EINTR:
             fail("rt_sigtimedwait", (mask, info, None, 8), answer)
 

@@ -210,7 +210,9 @@ def _refuse_what_waits(program: Program) -> None:
         number, arguments, *_ = program._step(index)
         entry = TABLE[number]
         if "waits" in entry.traits or (entry.name == "fcntl" and arguments[1] in _SETLKW):
-            raise RefusedCallError(f"step {index}, {entry.name}, waits: the interrupted thread would stand still in the handler")
+            raise RefusedCallError(
+                f"step {index}, {entry.name}, waits: the interrupted thread would stand still in the handler"
+            )
         if entry.name in ("execve", "execveat"):
             raise RefusedCallError(f"step {index}, {entry.name}, runs only in a child: use rawsys.raw_fork(program)")
 

@@ -27,7 +27,9 @@ def siginfo(signal: int, value: int) -> bytes:
         raise TypeError(f"a value is an int, not {type(value).__name__}")
     if not -(1 << 63) <= value < 1 << 64:
         raise OverflowError(f"a value has 64 bits, got {value}")
-    head = b"".join(n.to_bytes(4, "little", signed=n < 0) for n in (signal, 0, _SI_QUEUE, 0, raw.getpid(), raw.getuid()))
+    head = b"".join(
+        n.to_bytes(4, "little", signed=n < 0) for n in (signal, 0, _SI_QUEUE, 0, raw.getpid(), raw.getuid())
+    )
     return (head + (value & (1 << 64) - 1).to_bytes(8, "little")).ljust(128, b"\0")
 
 

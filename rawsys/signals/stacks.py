@@ -53,7 +53,9 @@ class AlternateStack:
         if before is None:
             return
         if raw.gettid() != self._thread:
-            raise RuntimeError(f"the alternate stack belongs to thread {self._thread}, which entered; it cannot be taken from another one")
+            raise RuntimeError(
+                f"the alternate stack belongs to thread {self._thread}, which entered; it cannot be taken from another one"
+            )
         self._before = None
         now = bytearray(24)
         raw.sigaltstack(None, now)

@@ -116,7 +116,9 @@ class TimerSignal:
     def close(self) -> None:
         """`timer_delete(2)`: the timer is gone, with its signal if that is still pending; doing it again does nothing."""
         number, self._id = self._id, None
-        if number is not None and self._pid == raw.getpid():  # a fork's child never had it, and may have its own of that number
+        if (
+            number is not None and self._pid == raw.getpid()
+        ):  # a fork's child never had it, and may have its own of that number
             fail("timer_delete", (number,), raw.timer_delete(number))
 
     def __enter__(self) -> Self:
