@@ -41,6 +41,7 @@ def load_table() -> Any:
 
 _KINDS = {"fd": "RS_FD", "dirfd": "RS_FD", "path": "RS_PATH", "str": "RS_STR", "strings": "RS_STRINGS", "in": "RS_IN",
           "out": "RS_OUT", "inout": "RS_INOUT", "any": "RS_ANY"}  # fmt: skip
+_COMPUTED = ("computed", "own_size")
 _RETURNS = {"none": "RS_NONE", "size": "RS_SIZE", "fd": "RS_NEWFD", "never": "RS_NEVER"}
 
 
@@ -60,7 +61,7 @@ def c_words(entry: Any, expression: str, words: str) -> str:
 def c_argument(entry: Any, argument: Any) -> str:
     """One ``struct rs_arg``."""
     extent = argument.extent
-    computed = f"extent_{entry.name}_{argument.name}" if extent and extent.form == "computed" else "0"
+    computed = f"extent_{entry.name}_{argument.name}" if extent and extent.form in _COMPUTED else "0"
     return (
         f'{{"{argument.name}", {_KINDS.get(argument.kind, "RS_NUMBER")}, {argument.bits}, {int(argument.signed)}, '
         f"{int(argument.kind == 'addr')}, {'RS_' + extent.form.upper() if extent else 'RS_UNKNOWN'}, "
@@ -77,6 +78,8 @@ def c_flags(entry: Any) -> str:
         flags.append("RS_BLOCKS")
     if entry.status == "refused":
         flags.append("RS_REFUSED")
+    if entry.name == "getsockopt" or any(a.extent and a.extent.form in ("pointed", "own_size") for a in entry.arguments):
+        flags.append("RS_COPIES")
     if "answer32" in entry.traits:
         flags.append("RS_ANSWER32")
     return " | ".join(flags) or "0"
@@ -89,7 +92,7 @@ def c_row(entry: Any) -> str:
         fd_if = f"fd_if_{entry.name}"
         functions = f"static int {fd_if}(const long *word) {{ return {c_words(entry, entry.fd_condition, 'word')}; }}\n"
     for a in entry.arguments:
-        if a.extent and a.extent.form == "computed":
+        if a.extent and a.extent.form in _COMPUTED:
             size = c_words(entry, a.extent.text, "word")
             functions += f"static size_t extent_{entry.name}_{a.name}(const long *word, const size_t *length) {{ (void)length; return (size_t)({size}); }}\n"
     arguments = ", ".join(c_argument(entry, a) for a in entry.arguments) or "{0}"

@@ -47,7 +47,7 @@ def loop(statement: str, /, times: int = 1, **names: object) -> Side:
         f"    return clock() - begin\n"
     )
     space: dict[str, Side] = {}
-    exec(source, {"clock": perf_counter_ns, **names}, space)
+    exec(source, {"clock": perf_counter_ns, **names}, space)  # noqa: S102 - the statements stand in our own source
     return space["run"]
 
 
@@ -163,16 +163,25 @@ def _calls(stack: ExitStack) -> Iterator[Row]:
     file.write_all(bytes(4096))
     number, data, memory = file.fileno(), b"x" * 64, bytearray(64)
     write = loop("f(fd, data)", f=os.write, fd=null.fileno(), data=data)
-    yield Row("raw_write(fd, 64 bytes)", loop("f(fd, data)", f=rawsys.raw_write, fd=null.fileno(), data=data), "os.write", write)
+    yield Row(
+        "raw_write(fd, 64 bytes)",
+        loop("f(fd, data)", f=rawsys.raw_write, fd=null.fileno(), data=data),
+        "os.write",
+        write,
+    )
     yield Row("raw_write(Fd, 64 bytes)", loop("f(fd, data)", f=rawsys.raw_write, fd=null, data=data), "os.write", write)
-    yield Row("raw.lseek", loop("f(fd, 0, 0)", f=raw.lseek, fd=number), "os.lseek", loop("f(fd, 0, 0)", f=os.lseek, fd=number))
+    yield Row(
+        "raw.lseek", loop("f(fd, 0, 0)", f=raw.lseek, fd=number), "os.lseek", loop("f(fd, 0, 0)", f=os.lseek, fd=number)
+    )
     yield Row(
         "raw.pread64 into a buffer",
         loop("f(fd, memory, 64, 0)", f=raw.pread64, fd=number, memory=memory),
         "os.preadv",
         loop("f(fd, memory, 0)", f=os.preadv, fd=number, memory=[memory]),
     )
-    yield Row("Fd.pread(64, 0)", loop("f(64, 0)", f=file.pread), "os.pread", loop("f(fd, 64, 0)", f=os.pread, fd=number))
+    yield Row(
+        "Fd.pread(64, 0)", loop("f(64, 0)", f=file.pread), "os.pread", loop("f(fd, 64, 0)", f=os.pread, fd=number)
+    )
     yield Row(
         "syscalls.openat, Fd.close",
         loop("f(-100, path, flags, 0).close()", f=syscalls.openat, path=os.devnull, flags=os.O_CLOEXEC),
@@ -186,7 +195,9 @@ def _many(stack: ExitStack) -> Iterator[Row]:
     program = rawsys.Program()
     for _ in range(1000):
         program.getpid()
-    yield Row("Program of 1,000 getpid", loop("f()", f=program.run), "os.getpid()", loop("f()", 1000, f=os.getpid), 1000)
+    yield Row(
+        "Program of 1,000 getpid", loop("f()", f=program.run), "os.getpid()", loop("f()", 1000, f=os.getpid), 1000
+    )
     paths = small_files(Path(stack.enter_context(tempfile.TemporaryDirectory())), 500)
     ours = loop("f(paths)", f=rawsys.read_files, paths=paths)
     yield Row("read_files of 500", ours, "os.open, read, close", read_one_by_one(paths), 500)
@@ -233,13 +244,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`rawsys bench`: print the table; gives the exit status."""
     import argparse
 
-    parser = argparse.ArgumentParser("rawsys bench", description="Single calls and batches against the standard library.")
+    parser = argparse.ArgumentParser(
+        "rawsys bench", description="Single calls and batches against the standard library."
+    )
     parser.add_argument("--rounds", type=int, default=301, metavar="N", help="rounds of each row (default: 301)")
     arguments = parser.parse_args(argv)
     if arguments.rounds < 1:
         parser.error("--rounds: at least one")
     uname = os.uname()
-    print(f"Python {sys.version.split()[0]}, Linux {uname.release}; time an operation, and the median of the paired ratios")
+    print(
+        f"Python {sys.version.split()[0]}, Linux {uname.release}; time an operation, and the median of the paired ratios"
+    )
     for line in bench(arguments.rounds):
         print(line, flush=True)
     return 0

@@ -90,6 +90,8 @@ def no_such_call(module: str, name: str) -> AttributeError:
     """The AttributeError for a name that no call has, with the near misses."""
     from rawsys.table import TABLE
 
+    if name in TABLE and not TABLE[name].live:
+        return AttributeError(f"module {module!r} has no attribute {name!r}: Linux has no such call any more", name=name)
     near = TABLE.near(name)
     hint = f"; did you mean {' or '.join(near)}?" if near and not name.startswith("__") else ""
     return AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)

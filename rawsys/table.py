@@ -45,8 +45,9 @@ class Extent(NamedTuple):
 
     ``form`` is ``constant`` (`plus` bytes), ``scaled`` (argument `argument` times `scale`, `plus` more),
     ``pointed`` (the 32-bit number in the memory of `argument`), ``bits`` (whole 64-bit words for that many
-    bits, `plus` fewer), ``pages`` (one byte for each 4096 bytes of `argument`) or ``computed`` (`text` is an
-    expression in C over argument names, ``max(a, b)`` and ``u32(argument, offset)``, a number in its memory).
+    bits, `plus` fewer), ``pages`` (one byte for each 4096 bytes of `argument`), ``computed`` (`text` is an
+    expression in C over argument names and ``max(a, b)``) or ``own_size`` (also over ``u32(argument, offset)``, a
+    number in the argument's own memory).
     """
 
     form: str
@@ -142,7 +143,7 @@ def _extent(text: str, names: list[str]) -> Extent:
         unknown = set(re.findall(r"\b[a-z_]\w*", text)) - {*names, "max", "u32"}
         if unknown:
             raise ValueError(f"not an extent: [{text}] names {', '.join(sorted(unknown))}")
-        return Extent("computed", 0, 0, 0, text)
+        return Extent("own_size" if "u32(" in text else "computed", 0, 0, 0, text)
     if found["constant"]:
         return Extent("constant", 0, 0, int(found["constant"]), text)
     group = next(name for name in ("star", "bits", "pages", "of") if found[name])
@@ -211,9 +212,9 @@ class Table(ModuleType):
         return len(self._by_number)
 
     def near(self, name: str) -> list[str]:
-        """Names of calls that look like `name`, the nearest first."""
-        self._load()
-        return difflib.get_close_matches(name, self._by_name, n=3, cutoff=0.7)
+        """Names of live calls that look like `name`, the nearest first."""
+        live = [entry.name for entry in self if entry.live]
+        return difflib.get_close_matches(name, live, n=3, cutoff=0.7)
 
     def missing(self, key: object) -> str:
         """What to tell somebody who asked for a call that the table does not have."""

@@ -137,7 +137,7 @@ class TestValues:
 
 def run(code: str) -> str:
     """Runs code in an interpreter that has imported nothing."""
-    source = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})\n{code}"
+    source = f"import sys; sys.path[:] = {[str(PACKAGE.parent), *sys.path]!r}\n{code}"
     return subprocess.run([sys.executable, "-I", "-S", "-c", source], capture_output=True, text=True, check=True).stdout
 
 

@@ -190,6 +190,19 @@ static int is_patched(const struct rs_step *step, unsigned i)
     return 0;
 }
 
+/* Where a number in memory says how much the kernel may touch, that memory has to be the run's own: nobody else can
+ * change it between the check and the call. */
+static int refuse_shared(const struct rs_step *step, const struct rs_call *call, unsigned i)
+{
+    const struct rs_arg *arg = &step->row->arg[i];
+    unsigned sized_by = arg->extent == RS_POINTED ? arg->extent_arg : i;
+    if ((arg->extent != RS_POINTED && arg->extent != RS_OWN_SIZE) || is_patched(step, sized_by) || call->length[sized_by] == RS_UNMEASURED)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "%s(): '%s' has to be a buffer of the Program: it says how much the kernel may use",
+                 step->row->name, step->row->arg[sized_by].name);
+    return -1;
+}
+
 /* Check the extents that are known; note that the others have to be checked at every run. */
 static int check_extents(struct rs_step *step, struct rs_call *call)
 {
@@ -198,7 +211,9 @@ static int check_extents(struct rs_step *step, struct rs_call *call)
         if (arg->extent == RS_UNKNOWN)
             continue;
         int known = step->length[i] != RS_UNMEASURED || !is_patched(step, i);
-        if (arg->extent == RS_POINTED || (arg->extent == RS_COMPUTED && step->patches))
+        if (refuse_shared(step, call, i) < 0)
+            return -1;
+        if (arg->extent == RS_POINTED || arg->extent == RS_OWN_SIZE || (arg->extent == RS_COMPUTED && step->patches))
             known = 0; /* the number may be written by an earlier step */
         else if (arg->extent != RS_CONSTANT && is_patched(step, arg->extent_arg))
             known = 0;

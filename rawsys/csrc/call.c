@@ -13,9 +13,6 @@ static struct rs_pin *pin(struct rs_call *call, int what)
 
 void rs_unpin(struct rs_call *call)
 {
-    if (call->pointed_home)
-        memcpy(call->pointed_home, &call->pointed, sizeof call->pointed);
-    call->pointed_home = NULL;
     while (call->pins) {
         struct rs_pin *last = &call->pin[--call->pins];
         if (last->what == RS_PIN_VIEW)
@@ -266,30 +263,72 @@ int rs_convert(struct rs_call *call, unsigned i, PyObject *object)
 
 /* ---- what holds between arguments ---- */
 
-/* A length that stands in memory (socket addresses): the kernel gets a copy of it, since another thread
- * could raise the original between our check and the kernel's own look, which for accept comes after the wait. */
-static void copy_pointed(struct rs_call *call, unsigned i)
+/* ---- copies ----
+ *
+ * Where a number in memory says how much the kernel may touch, another thread (or a process that shares the
+ * memory) could change it between our check and the kernel's own look, which for accept comes after the wait.
+ * The kernel gets a copy that nobody else knows, and what it wrote there is copied back.
+ */
+static void copy_memory(struct rs_call *call, unsigned i, void *copy, size_t size)
+{
+    int back = call->row->arg[i].kind != RS_IN;
+    call->copied[call->copies].home = (void *)call->word[i];
+    call->copied[call->copies].copy = copy;
+    call->copied[call->copies].size = size;
+    call->copied[call->copies++].back = back;
+    memcpy(copy, (void *)call->word[i], size);
+    call->word[i] = (long)copy;
+}
+
+void rs_copy_back(struct rs_call *call)
+{
+    for (unsigned i = 0; i < call->copies; i++)
+        if (call->copied[i].back)
+            memcpy(call->copied[i].home, call->copied[i].copy, call->copied[i].size);
+}
+
+static int copy_object(struct rs_call *call, unsigned i, size_t size)
+{
+    PyObject *memory = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (!memory)
+        return -1;
+    pin(call, RS_PIN_OBJECT)->object = memory;
+    copy_memory(call, i, PyBytes_AsString(memory), size);
+    return 0;
+}
+
+static int too_short(const struct rs_call *call, unsigned i, size_t needed)
+{
+    if (call->length[i] == RS_UNMEASURED || call->length[i] >= needed)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "%s(): '%s' has %zu bytes, but the kernel may use %zu of them", call->row->name,
+                 call->row->arg[i].name, call->length[i], needed);
+    return 1;
+}
+
+static int copy_pointed(struct rs_call *call, unsigned i)
 {
     call->pointed = 0; /* behind an address nothing can be checked */
-    call->pointed_home = NULL;
-    if (call->length[i] == RS_UNMEASURED)
-        return;
-    call->pointed_home = (void *)call->word[i];
-    memcpy(&call->pointed, call->pointed_home, sizeof call->pointed);
-    call->word[i] = (long)&call->pointed;
+    if (too_short(call, i, sizeof call->pointed))
+        return -1;
+    if (call->length[i] != RS_UNMEASURED)
+        copy_memory(call, i, &call->pointed, sizeof call->pointed);
+    return 0;
 }
 
 int rs_check_extent(struct rs_call *call, unsigned i)
 {
     const struct rs_arg *arg = &call->row->arg[i];
-    if (arg->extent == RS_POINTED)
-        copy_pointed(call, arg->extent_arg);
+    if (arg->extent == RS_POINTED && copy_pointed(call, arg->extent_arg) < 0)
+        return -1;
     size_t needed = rs_extent(call->row, i, call->word, call->length, call->pointed);
-    if (call->length[i] == RS_UNMEASURED || call->length[i] >= needed)
+    if (too_short(call, i, needed))
+        return -1;
+    if (arg->extent != RS_OWN_SIZE || call->length[i] == RS_UNMEASURED)
         return 0;
-    PyErr_Format(PyExc_ValueError, "%s(): '%s' has %zu bytes, but the kernel may use %zu of them", call->row->name,
-                 call->row->arg[i].name, call->length[i], needed);
-    return -1;
+    if (copy_object(call, i, needed) < 0)
+        return -1;
+    return too_short(call, i, rs_extent(call->row, i, call->word, call->length, 0)) ? -1 : 0; /* what the copy says */
 }
 
 /* Flags under which a child would run on the caller's memory, stack or thread pointer. */
@@ -325,16 +364,12 @@ static int check_ioctl(const struct rs_call *call)
 {
     unsigned command = (unsigned)call->word[1];
     size_t size = command >> 30 ? command >> 16 & 0x3fff : 0;
-    if (call->length[2] == RS_UNMEASURED || call->length[2] >= size)
-        return 0;
-    PyErr_Format(PyExc_ValueError, "ioctl(): '%s' has %zu bytes, but command 0x%x uses %zu", call->row->arg[2].name,
-                 call->length[2], command, size);
-    return -1;
+    return too_short(call, 2, size) ? -1 : 0;
 }
 
 /* Three options count in something else than bytes, and the kernel writes past the length that was given:
  * SO_GET_FILTER in instructions of 8 bytes, the multicast filters in addresses whose number stands in the buffer. */
-static int check_getsockopt(const struct rs_call *call)
+static int check_getsockopt(struct rs_call *call)
 {
     size_t needed = 0, header = 0, each = 0;
     int level = (int)call->word[1], option = (int)call->word[2];
@@ -346,13 +381,11 @@ static int check_getsockopt(const struct rs_call *call)
         header = 16, each = 4;
     else if ((level == 0 || level == 41) && option == 48) /* MCAST_MSFILTER */
         header = 144, each = 128;
-    if (header)
-        needed = header + each * rs_u32(call->word, call->length, 3, header - 4);
-    if (call->length[3] >= needed)
-        return 0;
-    PyErr_Format(PyExc_ValueError, "getsockopt(): '%s' has %zu bytes, but the kernel may use %zu of them for this option",
-                 call->row->arg[3].name, call->length[3], needed);
-    return -1;
+    if (!header || too_short(call, 3, header))
+        return header || too_short(call, 3, needed) ? -1 : 0;
+    if (copy_object(call, 3, call->length[3]) < 0)
+        return -1;
+    return too_short(call, 3, header + each * rs_u32(call->word, call->length, 3, header - 4)) ? -1 : 0;
 }
 
 int rs_check_row(struct rs_call *call)

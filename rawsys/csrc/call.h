@@ -22,9 +22,9 @@ struct rs_call {
     long word[6];
     size_t length[6]; /* bytes of memory behind each word; set for memory arguments only */
     unsigned pins;
-    unsigned pointed; /* our copy of a length that stands in memory, and where it came from */
-    void *pointed_home;
-    struct rs_pin pin[6];
+    unsigned copies, pointed; /* pointed: our copy of a length that stands in memory */
+    struct { void *home, *copy; size_t size; int back; } copied[2];
+    struct rs_pin pin[8]; /* one for each argument, and the copies */
 };
 
 extern int rs_utf8_names; /* file names are encoded as UTF-8 */
@@ -39,6 +39,9 @@ int rs_check_extent(struct rs_call *call, unsigned i);
 int rs_check_row(struct rs_call *call);
 
 void rs_unpin(struct rs_call *call);
+
+/* After the call: what the kernel wrote into our copies goes to where they came from. */
+void rs_copy_back(struct rs_call *call);
 
 /* An int argument in the way that almost all come: small, exact, in range. */
 static inline int rs_small_int(PyObject *object, unsigned bits, long *word)
@@ -74,7 +77,7 @@ rs_prepare(struct rs_call *call, const struct rs_row *row, PyObject *const *args
 {
     call->row = row;
     call->pins = 0;
-    call->pointed_home = NULL;
+    call->copies = 0;
     if (RS_UNLIKELY(count != row->arity))
         return rs_wrong_count(row, count), -1;
     if (RS_UNLIKELY(row->flags & RS_REFUSED))
@@ -103,7 +106,7 @@ static inline __attribute__((always_inline)) long rs_enter(const struct rs_row *
 }
 
 /* The GIL law: what may block lets the other threads run; fork, clone and the closed list of short calls keep it. */
-static inline __attribute__((always_inline)) long rs_issue(const struct rs_call *call)
+static inline __attribute__((always_inline)) long rs_issue(struct rs_call *call)
 {
     const struct rs_row *row = call->row;
     if (!(row->flags & RS_BLOCKS))
@@ -111,6 +114,8 @@ static inline __attribute__((always_inline)) long rs_issue(const struct rs_call 
     PyThreadState *state = PyEval_SaveThread();
     long answer = rs_enter(row, call->word);
     PyEval_RestoreThread(state);
+    if (row->flags & RS_COPIES)
+        rs_copy_back(call);
     return answer;
 }
 

@@ -123,7 +123,7 @@ static inline __attribute__((always_inline)) PyObject *whole(const struct rs_row
     struct rs_call call;
     call.row = row;
     call.pins = 0;
-    call.pointed_home = NULL;
+    call.copies = 0;
     if (count != 2)
         return PyErr_Format(PyExc_TypeError, "raw_%s(fd, %s) takes 2 arguments, got %zd", row->name,
                             row->number == SYS_read ? "buffer" : "data", count);

@@ -30,7 +30,8 @@ size_t rs_extent(const struct rs_row *row, unsigned i, const long *word, const s
     switch (arg->extent) {
     case RS_CONSTANT: return arg->plus;
     case RS_POINTED: return pointed;
-    case RS_COMPUTED: return arg->computed(word, measured);
+    case RS_COMPUTED:
+    case RS_OWN_SIZE: return arg->computed(word, measured);
     case RS_SCALED:
         length = rs_as_length(row, arg->extent_arg, word);
         if (__builtin_mul_overflow(length, (size_t)arg->scale, &length) || __builtin_add_overflow(length, (size_t)arg->plus, &length))

@@ -69,8 +69,12 @@ static int disown(struct rs_handle *handle, unsigned number)
 
 /* ---- life of a handle ---- */
 
+/* Only subclasses written in Python have objects: those are finalised by Python's own machinery, which knows that a
+ * warning may bring the object back to life. */
 static PyObject *allocate(PyTypeObject *type)
 {
+    if (type == rs_handle_type || type == rs_fdio_type)
+        return PyErr_Format(PyExc_TypeError, "%R is a base of owners: use rawsys.Fd", type);
     struct rs_handle *handle = (struct rs_handle *)PyType_GenericAlloc(type, 0);
     if (handle)
         atomic_init(&handle->word, RS_CLOSED | RS_NO_NUMBER);
@@ -103,9 +107,9 @@ PyObject *rs_fd_fresh(int number)
     if (RS_UNLIKELY(!rs_fd_class)) {
         PyObject *module = PyImport_ImportModule("rawsys.fd"); /* registers the class */
         Py_XDECREF(module);
-        if (!module) {
+        if (!rs_fd_class) {
             rs_syscall1(SYS_close, number);
-            return NULL;
+            return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ImportError, "rawsys.fd registered no class");
         }
     }
     return rs_handle_fresh(rs_fd_class, number);
@@ -227,8 +231,6 @@ static void dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    if (type == rs_handle_type || type == rs_fdio_type)
-        finalize(self); /* a Python subclass has done it through tp_finalize */
     release(self);
     Py_DECREF(type);
 }

@@ -53,7 +53,7 @@ int rs_within_bounds(const struct rs_frame *frame, const struct rs_step *step, c
     }
     for (unsigned i = 0; i < step->arity; i++) {
         const struct rs_arg *arg = &step->row->arg[i];
-        if (arg->extent == RS_UNKNOWN || length[i] == RS_UNMEASURED || (!now && (arg->extent == RS_POINTED || arg->extent == RS_COMPUTED)))
+        if (arg->extent == RS_UNKNOWN || length[i] == RS_UNMEASURED || (!now && (arg->extent == RS_POINTED || arg->extent == RS_OWN_SIZE)))
             continue;
         unsigned pointed = arg->extent == RS_POINTED ? rs_u32(word, length, arg->extent_arg, 0) : 0;
         if (length[i] < rs_extent(step->row, i, word, length, pointed))

@@ -20,7 +20,8 @@ enum rs_kind {
     RS_ANY,    /* a number or memory, as another argument says: memory has to be writable */
 };
 
-enum rs_extent { RS_UNKNOWN, RS_CONSTANT, RS_SCALED, RS_POINTED, RS_BITS, RS_PAGES, RS_COMPUTED };
+enum rs_extent { RS_UNKNOWN, RS_CONSTANT, RS_SCALED, RS_POINTED, RS_BITS, RS_PAGES, RS_COMPUTED, RS_OWN_SIZE };
+/* RS_OWN_SIZE: computed from a number in the memory itself (the size field of a structure) */
 
 enum rs_returns { RS_NONE, RS_INT, RS_SIZE, RS_NEWFD, RS_NEVER };
 
@@ -32,6 +33,7 @@ enum rs_flag {
     RS_CLOSES = 16,  /* takes its descriptor away from the owner */
     RS_IOCTL = 32,   /* the command may say how large the argument is */
     RS_GETSOCKOPT = 64, /* a few options write more than their length says */
+    RS_COPIES = 256,    /* some extent depends on a number in memory: the kernel gets a copy of that memory */
     RS_ANSWER32 = 128,  /* -errno comes in 32 bits: modify_ldt declares its return unsigned */
 };
 
@@ -45,7 +47,8 @@ struct rs_arg {
 struct rs_row {
     const char *name, *signature, *instead;
     int16_t number;
-    uint8_t arity, returns, flags;
+    uint8_t arity, returns;
+    uint16_t flags;
     int (*fd_if)(const long *w); /* NULL: always, where returns is RS_NEWFD */
     struct rs_arg arg[6];
 };

@@ -34,7 +34,7 @@ static int convert_values(struct rs_program_object *self, PyObject *const *value
         struct rs_call *call = &bound->call[bound->converted++];
         call->row = p->row;
         call->pins = 0;
-        call->pointed_home = NULL;
+        call->copies = 0;
         call->length[p->arg] = RS_UNMEASURED;
         if (rs_convert(call, p->arg, values[i]) < 0)
             return -1;
