@@ -288,7 +288,7 @@ def test_signal_fd_decodes_as_a_handler_does() -> None:
     for number, cause in ((RT, value), (RT, timer), (SIGCHLD, child)):
         received: list[SignalInfo] = []
         with blocked(number), SignalFd(number) as fd:
-            for take in (fd.get, functools.partial(sigwait, number)):
+            for take in (fd.get, functools.partial(sigwait, number)):  # noqa: B007 - the causes use it
                 cause()
         by_fd, by_wait = received
         assert by_fd._fields == by_wait._fields

@@ -241,7 +241,7 @@ static PyObject *fileno_of(PyObject *self, PyObject *const *args, Py_ssize_t cou
             Py_XDECREF(arguments[1]);
             return NULL;
         }
-        if (!(owner->object[0] = rs_handle_fresh(rs_handle_type, (int)number)))
+        if (!(owner->object[0] = rs_fd_fresh((int)number)))
             return NULL;
         owner->generation = rs_generation();
         atomic_store(&owner->eventfd, (int)number);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from _thread import RLock
 
 from rawsys import raw
 from rawsys._timeouts import nanoseconds
@@ -33,12 +34,13 @@ class TimerSignal:
     Raises ValueError for what is no signal, OSError (EINVAL) for a thread of another process.
     """
 
-    __slots__ = ("__weakref__", "_id", "_pid", "_signal", "_tid")
+    __slots__ = ("__weakref__", "_id", "_lock", "_pid", "_signal", "_tid")
 
     def __init__(
         self, signal: Signal | int | str, value: int = 0, *, clock: int = CLOCK_MONOTONIC, tid: int | None = None
     ) -> None:
         self._id: int | None = None
+        self._lock = RLock()  # a number that close() gives back may be another timer's in the next instruction
         (self._signal,) = SignalSet([signal])
         self._tid = raw.gettid() if tid is None else tid
         event = siginfo(self._signal, value)[24:32] + b"".join(
@@ -93,23 +95,28 @@ class TimerSignal:
     def _settime(self, flags: int, after: int, every: int) -> None:
         words = (*divmod(every, _NANO), *divmod(after, _NANO))
         new = b"".join(word.to_bytes(8, "little") for word in words)
-        number = self._number()
-        fail("timer_settime", (number, flags, new, None), raw.timer_settime(number, flags, new, None))
+        with self._lock:
+            number = self._number()
+            answer = raw.timer_settime(number, flags, new, None)
+        fail("timer_settime", (number, flags, new, None), answer)
 
     @property
     def remaining(self) -> float | None:
         """`timer_gettime(2)`: seconds until it runs out next, None while it is not set."""
         now = bytearray(32)
-        number = self._number()
-        fail("timer_gettime", (number, now), raw.timer_gettime(number, now))
+        with self._lock:
+            number = self._number()
+            answer = raw.timer_gettime(number, now)
+        fail("timer_gettime", (number, now), answer)
         seconds, rest = (int.from_bytes(now[at : at + 8], "little") for at in (16, 24))
         return seconds + rest / _NANO if seconds or rest else None
 
     @property
     def overrun(self) -> int:
         """`timer_getoverrun(2)`: how often it ran out beside the delivery before."""
-        number = self._number()
-        answer = raw.timer_getoverrun(number)
+        with self._lock:
+            number = self._number()
+            answer = raw.timer_getoverrun(number)
         fail("timer_getoverrun", (number,), answer)
         return answer
 
