@@ -38,7 +38,7 @@ def test_ctrl_c_ends_a_wait() -> None:
         with make(SIGUSR1) as owner:
 
             def send() -> None:
-                until_blocked(tid, 271 if make is SignalFlag else 202)
+                until_blocked(tid, 202)
                 tgkill(os.getpid(), tid, SIGINT)
 
             with blocked(SIGINT):

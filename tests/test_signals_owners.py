@@ -98,7 +98,7 @@ def test_flag_wakes_a_waiting_thread() -> None:
         thread.start()
         while not tids:
             os.sched_yield()
-        until_blocked(tids[0], 271)
+        until_blocked(tids[0], 202)
         raise_signal(SIGUSR1)
         thread.join()
         assert answers == [True]
@@ -116,7 +116,7 @@ def test_flag_wait_lets_python_handlers_run() -> None:
             tid = raw.gettid()
 
             def send() -> None:
-                until_blocked(tid, 271)
+                until_blocked(tid, 202)
                 raw.tgkill(os.getpid(), tid, SIGUSR2)
 
             with blocked(SIGUSR2):
@@ -147,7 +147,7 @@ def test_closing_wakes_who_waits() -> None:
         thread.start()
         while not tids:
             os.sched_yield()
-        until_blocked(tids[0], 271 if make is SignalFlag else 202)
+        until_blocked(tids[0], 202)
         owner.close()
         thread.join()
         assert len(problems) == 1

@@ -59,11 +59,9 @@ struct rs_owner {
     uint64_t signals;              /* the mask of those it is served */
     _Atomic uint64_t count;        /* counter: tag << 48 | deliveries; program: runs */
     _Atomic uint32_t word, waiters;/* futex: 0 and 1 of a flag, the number of entries that ever came to a queue */
-    _Atomic uint32_t users;        /* waiters of all kinds: the memory is not used again under them */
-    _Atomic int bell;              /* where a handler writes: an eventfd, a flag's pipe; -1: nobody asked for one */
-    int reader;                    /* where it is readable */
-    _Atomic uint32_t told;         /* it is readable, or about to be */
-    uint32_t generation;           /* the process that it belongs to */
+    _Atomic int eventfd;           /* -1: nobody asked for one */
+    _Atomic uint32_t told;         /* the eventfd is readable, or about to be */
+    uint32_t generation;           /* the process that the eventfd belongs to */
     struct rs_ring ring;
     const struct rs_program *program;
     struct rs_frame frame;         /* prepared at installation; each run has its own copy on the handler's stack */
@@ -72,7 +70,7 @@ struct rs_owner {
     _Atomic uint64_t failed, skipped;
     struct rs_owner *next;         /* of all that were ever made */
     enum { RS_FREE, RS_LIVE, RS_RETIRED } state;
-    void *object[3];               /* what Python keeps for it: bell, its other end, program */
+    void *object[2];               /* what Python keeps for it: eventfd, program */
     void *bound;
 };
 
@@ -102,15 +100,12 @@ int rs_ring_pop(struct rs_ring *ring, struct rs_siginfo *info);
 int rs_ring_push(struct rs_ring *ring, const struct rs_siginfo *info); /* 0: it was full, and that is counted */
 int rs_ring_empty(struct rs_ring *ring);
 
-/* The bell becomes readable (once, until rs_owner_settle), and who waits on the word wakes up. */
+/* The eventfd becomes readable (once, until rs_owner_settle), and who waits on the word wakes up. */
 void rs_owner_tell(struct rs_owner *owner);
-/* The bell is not readable, unless something has come meanwhile. */
+/* The eventfd is not readable, unless something has come meanwhile. */
 void rs_owner_settle(struct rs_owner *owner);
 
-/* A bell's descriptors: reading, writing; the same one twice for a queue.  0 or -errno. */
-int rs_bell_make(int kind, int ends[2]);
-
-/* Its own bell for the child of a fork, under the same numbers. */
+/* Its own eventfd for the child of a fork, under the same number. */
 void rs_owner_after_fork(struct rs_owner *owner);
 
 #endif

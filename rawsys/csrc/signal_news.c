@@ -4,7 +4,60 @@
 #include "call.h"
 #include "signal_info.h"
 
-/* ---- arguments ---- */
+#define SYS_futex 202
+#define SYS_clock_gettime 228
+#define NANO 1000000000L
+
+/* ---- waiting ---- */
+
+static int not_a_timeout(PyObject *timeout, int type)
+{
+    if (type)
+        PyErr_Format(PyExc_TypeError, "a timeout is a number of seconds or None, not %R", Py_TYPE(timeout));
+    else
+        PyErr_Format(PyExc_ValueError, "a timeout cannot be negative or NaN, got %S", timeout);
+    return -1;
+}
+
+int rs_signal_deadline(PyObject *timeout, long deadline[2], int *now)
+{
+    *now = 0;
+    if (timeout == Py_None)
+        return 0;
+    if (PyBool_Check(timeout) || !(PyFloat_Check(timeout) || PyLong_Check(timeout)))
+        return not_a_timeout(timeout, 1);
+    double seconds = PyFloat_AsDouble(timeout);
+    if (seconds == -1.0 && PyErr_Occurred()) { /* an int beyond all doubles */
+        PyErr_Clear();
+        seconds = 1e30;
+    }
+    if (!(seconds >= 0))
+        return not_a_timeout(timeout, 0);
+    *now = seconds == 0;
+    if (*now)
+        return 1;
+    rs_syscall2(SYS_clock_gettime, 1, (long)deadline); /* CLOCK_MONOTONIC */
+    long whole = seconds < 4e9 ? (long)seconds : 4000000000L;
+    double rest = seconds < 4e9 ? (seconds - (double)whole) * NANO : 0;
+    deadline[0] += whole;
+    deadline[1] += (long)rest + ((double)(long)rest < rest); /* rounded up: nobody returns early */
+    if (deadline[1] >= NANO)
+        deadline[0]++, deadline[1] -= NANO;
+    return 1;
+}
+
+int rs_signal_wait(struct rs_owner *owner, uint32_t seen, const long deadline[2])
+{
+    atomic_fetch_add(&owner->waiters, 1); /* also keeps the owner's memory from being used again */
+    PyThreadState *state = PyEval_SaveThread();
+    /* FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG: the only wait whose time is a point, so that a retry needs no sum */
+    long answer = rs_syscall6(SYS_futex, (long)&owner->word, 9 | 128, seen, (long)deadline, 0, -1);
+    PyEval_RestoreThread(state);
+    atomic_fetch_sub(&owner->waiters, 1);
+    if (answer == -4 && PyErr_CheckSignals() < 0) /* EINTR: Python's handlers run, and may raise */
+        return -1;
+    return answer == -110 ? 0 : 1; /* ETIMEDOUT */
+}
 
 /* The one argument `timeout`, by place or by name; `missing` where there is none. */
 static PyObject *timeout_argument(const char *name, PyObject *const *args, Py_ssize_t count, PyObject *names)
@@ -60,8 +113,6 @@ static PyObject *flag_wait(PyObject *self, PyObject *const *args, Py_ssize_t cou
             return NULL;
         if (!woken)
             break;
-        if (!atomic_load(&owner->word))
-            rs_owner_settle(owner); /* it was rung late, for what has been cleared since */
     }
     return PyBool_FromLong(atomic_load(&owner->word) != 0);
 }

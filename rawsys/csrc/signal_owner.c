@@ -8,6 +8,7 @@
 #include "signal_info.h"
 
 #define SYS_sched_yield 24
+#define SYS_eventfd2 290
 
 PyTypeObject *rs_signal_owner_type;
 
@@ -34,11 +35,11 @@ struct rs_owner *rs_signal_owner(PyObject *self)
 /* Frees what a retired owner held, if it is quiet now. */
 static int release(struct rs_owner *owner)
 {
-    if (owner->state != RS_RETIRED || atomic_load(&owner->users) || !rs_owner_quiet(owner))
+    if (owner->state != RS_RETIRED || atomic_load(&owner->waiters) || !rs_owner_quiet(owner))
         return 0;
-    PyObject *bell[2] = {owner->object[0], owner->object[1]}, *program = owner->object[2];
+    PyObject *eventfd = owner->object[0], *program = owner->object[1];
     struct rs_bound *bound = owner->bound;
-    owner->object[0] = owner->object[1] = owner->object[2] = NULL;
+    owner->object[0] = owner->object[1] = NULL;
     owner->bound = NULL;
     if (bound) {
         rs_run_end((struct rs_program_object *)program, bound);
@@ -48,12 +49,12 @@ static int release(struct rs_owner *owner)
     if (owner->ring.cell && owner->ring.cells > 4096) /* a large ring is not kept in memory, only its addresses are */
         rs_syscall3(28, (long)owner->ring.cell, (long)(owner->ring.cells * sizeof *owner->ring.cell), 4);
     owner->state = RS_FREE;
-    for (int i = 0; i < 2; i++) {
-        PyObject *none = bell[i] ? PyObject_CallMethod(bell[i], "close", NULL) : NULL;
-        if (bell[i] && !none)
-            PyErr_WriteUnraisable(bell[i]);
+    if (eventfd) {
+        PyObject *none = PyObject_CallMethod(eventfd, "close", NULL);
+        if (!none)
+            PyErr_WriteUnraisable(eventfd);
         Py_XDECREF(none);
-        Py_XDECREF(bell[i]);
+        Py_DECREF(eventfd);
     }
     Py_XDECREF(program);
     return 1;
@@ -93,8 +94,8 @@ static void close_owner(struct rs_signal_object *self)
     self->failed = atomic_load(&owner->failed);
     self->lost = owner->kind == RS_QUEUE ? atomic_load(&owner->ring.lost) : atomic_load(&owner->skipped);
     self->flag = atomic_load(&owner->word);
-    atomic_fetch_add(&owner->word, 1);
-    rs_owner_tell(owner); /* who waits in another thread finds out */
+    atomic_fetch_add(&owner->word, 1); /* who waits in another thread finds out */
+    rs_syscall3(202, (long)&owner->word, 1 | 128, INT32_MAX);
     retire(owner);
 }
 
@@ -120,7 +121,7 @@ static int prepare(struct rs_owner *owner, PyObject *extra)
         return -1;
     }
     owner->bound = bound;
-    Py_INCREF(owner->object[2] = extra);
+    Py_INCREF(owner->object[1] = extra);
     owner->program = program->program;
     owner->frame = bound->frame;
     owner->block = bound->block;
@@ -220,6 +221,8 @@ static PyObject *reduce(PyObject *self, PyObject *const *args, Py_ssize_t count)
     return PyErr_Format(PyExc_TypeError, "%R cannot be copied or pickled: one owner for each resource", self);
 }
 
+/* ---- the eventfd ---- */
+
 static PyObject *fileno_of(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     struct rs_owner *owner = rs_signal_owner(self);
@@ -227,7 +230,25 @@ static PyObject *fileno_of(PyObject *self, PyObject *const *args, Py_ssize_t cou
         return NULL;
     if (owner->kind != RS_FLAG && owner->kind != RS_QUEUE)
         return PyErr_Format(PyExc_TypeError, "%R has no descriptor", self);
-    return rs_signal_bell(owner) < 0 ? NULL : PyLong_FromLong(owner->reader);
+    if (atomic_load(&owner->eventfd) >= 0 && owner->generation != rs_generation())
+        rs_owner_after_fork(owner); /* the child of a naked fork, where no hook has run */
+    if (atomic_load(&owner->eventfd) < 0) {
+        long number = rs_syscall2(SYS_eventfd2, 0, 02000000 | 04000); /* EFD_CLOEXEC | EFD_NONBLOCK */
+        if (rs_failed(number)) {
+            PyObject *arguments[2] = {PyLong_FromLong(0), PyLong_FromLong(02004000)};
+            rs_os_error(rs_row(SYS_eventfd2), arguments, 2, number);
+            Py_XDECREF(arguments[0]);
+            Py_XDECREF(arguments[1]);
+            return NULL;
+        }
+        if (!(owner->object[0] = rs_fd_fresh((int)number)))
+            return NULL;
+        owner->generation = rs_generation();
+        atomic_store(&owner->eventfd, (int)number);
+        atomic_store(&owner->told, 1); /* what came before it was there is told now */
+        rs_owner_settle(owner);
+    }
+    return PyLong_FromLong(atomic_load(&owner->eventfd));
 }
 
 /* ---- state ---- */
@@ -293,7 +314,7 @@ static void dealloc(PyObject *self)
 
 static PyMethodDef methods[] = {
     RS_METHOD("_enter", enter, "_enter($self, kind, mask, restart, extra, /)\n--\n\nTake the signals."),
-    RS_METHOD("_fileno", fileno_of, "_fileno($self, /)\n--\n\nThe descriptor, made when first asked for."),
+    RS_METHOD("_fileno", fileno_of, "_fileno($self, /)\n--\n\nThe eventfd, made when first asked for."),
     RS_METHOD("close", close_method,
               "close($self, /)\n--\n\nLeave: these signals are not served here any more; doing it again does nothing.\n\n"
               "The last owner of a signal puts the action back that was there before the first, bit for bit, unless somebody\n"
@@ -352,11 +373,10 @@ static PyObject *after_fork(PyObject *module, PyObject *const *args, Py_ssize_t 
 {
     for (struct rs_owner *owner = rs_owners; owner; owner = owner->next) {
         atomic_store(&owner->waiters, 0); /* those threads do not exist here */
-        atomic_store(&owner->users, 0);
         if (owner->state != RS_LIVE)
             continue;
         rs_owner_after_fork(owner);
-        struct rs_program_object *program = owner->object[2];
+        struct rs_program_object *program = owner->object[1];
         struct rs_bound *bound = owner->bound;
         for (uint32_t i = 0; bound && i < bound->counted; i++) /* counts of the parent's calls are void here */
             if (rs_handle_take(program->handle[i], &bound->generation[i]) < 0)
@@ -370,7 +390,7 @@ static PyMethodDef functions[] = {
     RS_METHOD("restorer", restorer, "restorer($module, /)\n--\n\nThe address that handlers return to."),
     RS_METHOD("handler", handler_address, "handler($module, /)\n--\n\nThe address of the handler that serves the owners."),
     RS_METHOD("minimum_stack", minimum_stack, "minimum_stack($module, /)\n--\n\nWhat the kernel itself puts on a handler's stack, in bytes."),
-    RS_METHOD("after_fork", after_fork, "after_fork($module, /)\n--\n\nIn a forked child: bells and counts of its own."),
+    RS_METHOD("after_fork", after_fork, "after_fork($module, /)\n--\n\nIn a forked child: eventfds and counts of its own."),
     {NULL, NULL, 0, NULL},
 };
 

@@ -18,11 +18,8 @@ extern PyTypeObject *rs_signal_owner_type;
 /* The owner; NULL with ClosedError. */
 struct rs_owner *rs_signal_owner(PyObject *self);
 
-/* The owner's bell, made when it is first needed; -1 with OSError. */
-int rs_signal_bell(struct rs_owner *owner);
-
-/* Wait until the word is no longer `seen`, or perhaps earlier: 1, 0 at the deadline (CLOCK_MONOTONIC, NULL: never),
- * -1 when a signal handler raised.  The GIL is released. */
+/* Wait until the word is no longer `seen`: 1, 0 at the deadline (CLOCK_MONOTONIC, NULL: never), -1 when a signal
+ * handler raised.  The GIL is released. */
 int rs_signal_wait(struct rs_owner *owner, uint32_t seen, const long deadline[2]);
 
 /* A timeout as an argument: 1 and the deadline, 0 for None, -1 with an exception.  *now: it was zero. */

@@ -1,4 +1,4 @@
-/* What owners hold: the ring of a queue, the bell and the futex word that tell of news. */
+/* What owners hold: the ring of a queue, the eventfd and the futex word that tell of news. */
 #include "signal.h"
 
 #include "handle.h"
@@ -11,11 +11,8 @@
 #define SYS_munmap 11
 #define SYS_madvise 28
 #define SYS_futex 202
-#define SYS_eventfd2 290
 #define SYS_dup3 292
-#define SYS_pipe2 293
-
-#define CLOEXEC_NONBLOCK (02000000 | 04000)
+#define SYS_eventfd2 290
 
 struct rs_owner *rs_owners; /* all that were ever made: their memory is used again, never given back */
 
@@ -38,8 +35,7 @@ struct rs_owner *rs_owner_new(void)
     *owner = (struct rs_owner){.next = next, .state = RS_LIVE, .tag = tag, .count = (uint64_t)tag << 48};
     owner->ring.cell = ring.cell;
     owner->ring.cells = ring.cells;
-    atomic_init(&owner->bell, -1);
-    owner->reader = -1;
+    atomic_init(&owner->eventfd, -1);
     return owner;
 }
 
@@ -119,31 +115,18 @@ int rs_ring_pop(struct rs_ring *ring, struct rs_siginfo *info)
     }
 }
 
-/* ---- telling ----
- *
- * A queue has an eventfd.  A flag has a pipe: a pipe's writer wakes its readers synchronously, so the thread that was
- * interrupted goes on to where it gives the GIL up before the one that waited for the flag runs.  A futex and an
- * eventfd wake it at once, it finds the GIL taken, and sleeps again: 1.2 times a set_wakeup_fd with select.
- */
-int rs_bell_make(int kind, int ends[2])
+/* ---- telling ---- */
+
+static int eventfd_of(struct rs_owner *owner)
 {
-    if (kind == RS_FLAG)
-        return (int)rs_syscall2(SYS_pipe2, (long)ends, CLOEXEC_NONBLOCK);
-    long made = rs_syscall2(SYS_eventfd2, 0, CLOEXEC_NONBLOCK);
-    ends[0] = ends[1] = (int)made;
-    return rs_failed(made) ? (int)made : 0;
+    int number = atomic_load(&owner->eventfd);
+    return number >= 0 && owner->generation == rs_generation() ? number : -1; /* a parent's is not ours to write to */
 }
 
-static int bell_of(struct rs_owner *owner)
-{
-    int number = atomic_load(&owner->bell);
-    return number >= 0 && owner->generation == rs_generation() ? number : -1; /* a parent's is not ours to ring */
-}
-
-static void ring(struct rs_owner *owner)
+static void ring_bell(struct rs_owner *owner)
 {
     static const uint64_t one = 1;
-    int number = bell_of(owner);
+    int number = eventfd_of(owner);
     if (number >= 0 && !atomic_exchange(&owner->told, 1))
         rs_syscall3(SYS_write, number, (long)&one, sizeof one);
 }
@@ -152,7 +135,7 @@ void rs_owner_tell(struct rs_owner *owner)
 {
     if (atomic_load(&owner->waiters))
         rs_syscall3(SYS_futex, (long)&owner->word, 1 | 128 /* FUTEX_WAKE_PRIVATE */, INT32_MAX);
-    ring(owner);
+    ring_bell(owner);
 }
 
 static int has_news(struct rs_owner *owner)
@@ -163,28 +146,28 @@ static int has_news(struct rs_owner *owner)
 /* Empty it first, look afterwards: what comes between is told again here. */
 void rs_owner_settle(struct rs_owner *owner)
 {
-    uint64_t rest[8];
-    if (bell_of(owner) < 0)
+    uint64_t number;
+    int eventfd = eventfd_of(owner);
+    if (eventfd < 0 || !atomic_load(&owner->told))
         return;
-    rs_syscall3(SYS_read, owner->reader, (long)rest, sizeof rest);
+    rs_syscall3(SYS_read, eventfd, (long)&number, sizeof number);
     atomic_store(&owner->told, 0);
     if (has_news(owner))
-        ring(owner);
+        ring_bell(owner);
 }
 
 void rs_owner_after_fork(struct rs_owner *owner)
 {
-    int bell = atomic_load(&owner->bell), made[2];
-    if (bell < 0 || rs_bell_make(owner->kind, made) < 0)
+    int number = atomic_load(&owner->eventfd);
+    if (number < 0)
+        return;
+    long made = rs_syscall2(SYS_eventfd2, 0, 02000000 | 04000);
+    if (rs_failed(made))
         return; /* no descriptor is left: it stays silent rather than speak to the parent */
-    rs_syscall3(SYS_dup3, made[0], owner->reader, 02000000);
-    if (made[1] != made[0]) {
-        rs_syscall3(SYS_dup3, made[1], bell, 02000000);
-        rs_syscall1(SYS_close, made[1]);
-    }
-    rs_syscall1(SYS_close, made[0]);
+    rs_syscall3(SYS_dup3, made, number, 02000000);
+    rs_syscall1(SYS_close, made);
     atomic_store(&owner->told, 0);
     owner->generation = rs_generation();
     if (has_news(owner))
-        ring(owner);
+        ring_bell(owner);
 }
