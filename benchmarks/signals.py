@@ -98,7 +98,7 @@ def queue_end_to_end(setting: Setting) -> Sides:
 
 
 _WAITING = {b"202 ", b"7 0x", b"270 ", b"271 "}
-"""How /proc/self/task/TID/syscall begins in poll, pselect6 and ppoll."""
+"""How /proc/self/task/TID/syscall begins in futex, poll, pselect6 and ppoll."""
 
 
 def _latency(setting: Setting, number: int, wait: Callable[[], object], clear: Callable[[], object]) -> Side:
