@@ -16,6 +16,7 @@ static int install_types(PyObject *module)
     rs_utf8_names = name && !strcmp(name, "utf-8");
     Py_XDECREF(encoding);
     Py_XDECREF(sys);
+    rs_small_setup();
     return rs_handle_setup(module) < 0 ? -1 : rs_fdio_setup(module);
 }
 
