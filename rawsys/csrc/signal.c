@@ -1,5 +1,5 @@
 #define RS_DEFINE_RESTORER
-#include "signal.h"
+#include "signals.h"
 
 #include "handle.h"
 #include "syscall.h"

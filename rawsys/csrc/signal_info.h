@@ -2,7 +2,7 @@
 #define RAWSYS_SIGNAL_INFO_H
 
 #include "py.h"
-#include "signal.h"
+#include "signals.h"
 
 struct rs_info_object {
     PyObject_HEAD

@@ -3,7 +3,7 @@
 #define RAWSYS_SIGNAL_OWNER_H
 
 #include "py.h"
-#include "signal.h"
+#include "signals.h"
 
 struct rs_signal_object {
     PyObject_HEAD

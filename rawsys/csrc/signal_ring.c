@@ -1,5 +1,5 @@
 /* What owners hold: the ring of a queue, the eventfd and the futex word that tell of news. */
-#include "signal.h"
+#include "signals.h"
 
 #include "handle.h"
 #include "syscall.h"

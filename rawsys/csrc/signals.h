@@ -1,4 +1,4 @@
-/* Signals: one C handler for all of them, and for each signal a list of owners that it serves.
+/* Signals (not signal.h: a compiler that is shown this folder would take it for libc's): one C handler for all of them, and for each signal a list of owners that it serves.
  *
  * Nothing in signal.c knows Python, takes a lock, allocates, or touches libc's errno: it runs in signal context,
  * in any thread, at any instruction.  Owners are changed by one thread at a time (the GIL, or rs_signal_lock).
