@@ -33,7 +33,7 @@ _install(sys.modules[__name__], "top")
 _MODULES = frozenset(
     "batch command constants errors fd memory process program raw signals structs syscalls table vdso".split()
 )
-_HOME = {"Fd": "fd", "Handle": "fd", "Program": "program", "read_files": "batch", "stat_many": "batch"}
+_HOME = {"Fd": "fd", "Handle": "fd", "Program": "program", "raw_sigaction": "signals", "read_files": "batch", "stat_many": "batch"}
 _HOME |= dict.fromkeys(("ExitStatus", "Pid", "fork"), "process")
 _HOME |= dict.fromkeys(("INHERIT", "NULL", "PIPE", "STDOUT", "Child", "Command"), "command")
 
@@ -61,6 +61,7 @@ __all__ = [
     "raw_gettid",
     "raw_kill",
     "raw_read",
+    "raw_sigaction",
     "raw_write",
     "read_files",
     "signals",

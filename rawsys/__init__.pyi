@@ -23,6 +23,7 @@ from rawsys.process import ExitStatus as ExitStatus
 from rawsys.process import Pid as Pid
 from rawsys.process import fork as fork
 from rawsys.program import Program as Program
+from rawsys.signals import raw_sigaction as raw_sigaction
 from rawsys.table import TABLE
 
 table = TABLE

@@ -5,10 +5,13 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-/* From 3.12 on None is immortal, and that version's headers return it without counting, for the limited API of 3.11 too: a
- * module that they build takes a reference to None away with each call on 3.11, until the interpreter aborts. */
+/* The headers of 3.12 and newer take None, True and NotImplemented for immortal and return them uncounted, also where the
+ * limited API of 3.11 is asked for: a module built there would take a reference from 3.11's None with every call that
+ * gives None, until the interpreter dies of it. */
 #undef Py_RETURN_NONE
-#define Py_RETURN_NONE return Py_INCREF(Py_None), Py_None
+#undef Py_RETURN_NOTIMPLEMENTED
+#define Py_RETURN_NONE return Py_NewRef(Py_None)
+#define Py_RETURN_NOTIMPLEMENTED return Py_NewRef(Py_NotImplemented)
 
 /* Likewise the formats with '#' (Py_BuildValue, PyArg_Parse): 3.13's headers call functions that on older versions take
  * an int there, or refuse it.  They are not used here. */

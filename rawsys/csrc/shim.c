@@ -7,6 +7,7 @@
 #include "fdio.h"
 #include "mapping.h"
 #include "run.h"
+#include "signal_owner.h"
 #include "spawn.h"
 #include "vdso.h"
 
@@ -34,6 +35,7 @@ static const struct {
     {"process", rs_spawn_setup},
     {"memory", rs_mapping_setup},
     {"vdso", rs_vdso_setup},
+    {"signals", rs_signals_setup},
 };
 
 int rawsys_install(uintptr_t module, const char *family)
