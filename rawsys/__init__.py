@@ -30,15 +30,28 @@ except ModuleNotFoundError as error:
 
 _install(sys.modules[__name__], "top")
 
-_MODULES = {"batch", "constants", "errors", "fd", "proc", "program", "raw", "signals", "structs", "syscalls", "table"}
-_HOME = {"Fd": "fd", "Handle": "fd", "Program": "program", "read_files": "batch", "stat_many": "batch"}
+_MODULES = frozenset(
+    "batch command constants errors fd memory proc process program raw signals structs syscalls table vdso".split()
+)
+_HOME = {"Fd": "fd", "Handle": "fd", "Program": "program", "raw_sigaction": "signals", "read_files": "batch", "stat_many": "batch"}
+_HOME |= dict.fromkeys(("ExitStatus", "Pid", "fork"), "process")
+_HOME |= dict.fromkeys(("INHERIT", "NULL", "PIPE", "STDOUT", "Child", "Command"), "command")
 
 __all__ = [
+    "INHERIT",
+    "NULL",
+    "PIPE",
+    "STDOUT",
+    "Child",
+    "Command",
+    "ExitStatus",
     "Fd",
     "Handle",
+    "Pid",
     "Program",
     "constants",
     "errors",
+    "fork",
     "proc",
     "raw",
     "raw_close",
@@ -49,6 +62,7 @@ __all__ = [
     "raw_gettid",
     "raw_kill",
     "raw_read",
+    "raw_sigaction",
     "raw_write",
     "read_files",
     "signals",

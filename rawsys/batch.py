@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
+from rawsys._native.program import distinct_folders, failures
 from rawsys.program import Program
 
 TYPE_CHECKING = False
@@ -68,7 +69,7 @@ def _program(make: object) -> tuple[Program, Slot]:
     return _programs[make]
 
 
-def _folders(paths: list[str | bytes | os.PathLike[str] | os.PathLike[bytes]]) -> list[str | bytes]:
+def _folders(paths: Iterable[str | bytes | os.PathLike[str] | os.PathLike[bytes]]) -> list[str | bytes]:
     """The folder of each path, "" for the current one; str.rpartition costs a tenth of os.path.dirname."""
     try:
         return [path.rpartition("/")[0] for path in paths]  # type: ignore[union-attr, arg-type]  # most lists are all str
@@ -105,17 +106,16 @@ def read_files(paths: Iterable[str | bytes | os.PathLike[str] | os.PathLike[byte
     Safety: reading a pipe consumes it, and a device without an end never ends.  A file of /proc that is bind-mounted
     over a regular file is taken for one.
     """
-    wanted = list(paths)
+    wanted = tuple(paths)
     program, step = _program(_whole)
     if len(wanted) <= _FEW:
         return program.run_each(wanted, collect=step, more=True)
     once, once_step = _program(_once)
     results = once.run_each(wanted, collect=once_step)
-    again = [index for index, result in enumerate(results) if type(result) is int and result in _NOT_ONCE]
-    folders = _folders(wanted)
-    plain = _plain_folders(set(folders))
-    if not plain.issuperset(folders):
-        again += [i for i, folder in enumerate(folders) if folder not in plain and not isinstance(results[i], int)]
+    again = [index for index in failures(results) if results[index] in _NOT_ONCE]
+    folders = distinct_folders(wanted) or set(_folders(wanted))
+    if odd := folders - _plain_folders(folders):
+        again += [i for i, folder in enumerate(_folders(wanted)) if folder in odd and not isinstance(results[i], int)]
     if again:
         for index, result in zip(again, program.run_each([wanted[i] for i in again], collect=step, more=True), strict=True):
             results[index] = result

@@ -19,14 +19,16 @@ from collections.abc import Iterable, Iterator
 
 from rawsys import errors
 from rawsys._native.program import Core, ResultsCore, Slot, register_results
-from rawsys.fd import Fd
 from rawsys.table import TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing import NoReturn
+
     from rawsys._calls import Calls
+    from rawsys.fd import Fd
 else:
     Calls = object
 
@@ -173,14 +175,17 @@ class Results(ResultsCore):
         The exception's notes name the step and the call.  Steps that were not run because of it (-ECANCELED)
         come after it and are not reported.
         """
-        index = self.failed_index
-        if index is not None:
-            number, arguments, *_ = self.program._step(index)
-            error = errors.os_error(TABLE[number].name, [_Named(a) if isinstance(a, Slot) else a for a in arguments], -self[index])
-            label = self.program._labels.get(index)
-            error.add_note(f"step {index}{f' ({label})' if label else ''} of a Program of {len(self)}")
-            raise error
+        if self.failed_index is not None:
+            self._raise(self.failed_index)
         return self
+
+    def _raise(self, index: int) -> NoReturn:
+        number, arguments, *_ = self.program._step(index)
+        shown = [_Named(a) if isinstance(a, Slot) else a for a in arguments]
+        error = errors.os_error(TABLE[number].name, shown, -self[index])
+        label = self.program._labels.get(index)
+        error.add_note(f"step {index}{f' ({label})' if label else ''} of a Program of {len(self)}")
+        raise error
 
     def fd(self, step: Slot) -> Fd:
         """The descriptor that a step gave, as an owned Fd; once.
@@ -189,10 +194,13 @@ class Results(ResultsCore):
 
         Safety: a program that closes the descriptor in a later step leaves nothing to own here.
         """
-        number = self._take(step)
-        if number < 0:
-            self.check()
-        return Fd._fresh(number)
+        owner: Fd | int = self._take(step)
+        if isinstance(owner, int):
+            self._raise(self._index(step))
+        return owner
+
+    def _index(self, step: Slot | int) -> int:
+        return step.index if isinstance(step, Slot) else range(len(self))[step]
 
     def __iter__(self) -> Iterator[int]:
         return (self[index] for index in range(len(self)))

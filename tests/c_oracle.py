@@ -73,6 +73,9 @@ def header_version() -> tuple[int, int]:
 def values(unit: str, names: list[str], folder: Path) -> dict[str, int]:
     """The names that the headers of one unit define as constants, with their values as 64 bits."""
     includes = "#define _GNU_SOURCE\n" + "".join(_INCLUDE.format(header=header) for header in unit.split())
+    # Only names that occur at all: the compiler looks for a likeness of each one that it does not know, for seconds.
+    words = set(re.findall(r"\w+", _gcc("-E", "-dD", "-P", "-", text=includes).stdout))
+    names = [name for name in names if name in words]
     for _ in range(4):
         entries = "\n".join(f'{{"{name}", (unsigned long long)({name})}},' for name in names)
         built = _gcc("-o", str(folder / "oracle"), "-", text=includes + _MAIN.format(entries=entries))

@@ -158,7 +158,7 @@ def neither_copied_nor_pickled(subject: Subject) -> None:
     with subject.make() as owner:
         for attempt in (copy, deepcopy, pickle.dumps):
             with pytest.raises(TypeError, match="cannot be copied or pickled"):
-                attempt(owner)  # type: ignore[operator]
+                attempt(owner)
 
 
 def no_stray_attributes(subject: Subject) -> None:
@@ -236,7 +236,9 @@ def eight_threads_on_one(subject: Subject) -> None:
         start = threading.Barrier(8)
         problems: list[BaseException] = []
 
-        def work(closes: bool, owner: Any = owner, start: threading.Barrier = start, problems: list[Any] = problems) -> None:
+        def work(
+            closes: bool, owner: Any = owner, start: threading.Barrier = start, problems: list[Any] = problems
+        ) -> None:
             start.wait()
             try:
                 for _ in range(20):

@@ -12,13 +12,13 @@ from conformance import CHECKS, Subject
 from rawsys.fd import Handle
 
 
-def _descriptor(owner: Handle) -> Hashable:
+def _descriptor(owner: Handle) -> str:
     number = owner.fileno()
-    return number, os.readlink(f"/proc/self/fd/{number}")
+    return f"{number} {os.readlink(f'/proc/self/fd/{number}')}"
 
 
 def _held(resource: Hashable) -> bool:
-    number, target = resource  # type: ignore[misc]
+    number, target = str(resource).split(" ", 1)
     with contextlib.suppress(FileNotFoundError):
         return os.readlink(f"/proc/self/fd/{number}") == target
     return False
@@ -30,7 +30,11 @@ def _fd(name: str, code: str, use: Callable[[Handle], object] = lambda owner: ow
 
 
 SUBJECTS = [
-    _fd("Handle", "owner = Handle(os.open('/etc/passwd', os.O_RDONLY | os.O_CLOEXEC))", lambda owner: owner.fileno()),
+    _fd(
+        "Handle",
+        "class Plain(Handle):\n    __slots__ = ()\nowner = Plain(os.open('/etc/passwd', os.O_CLOEXEC))",
+        lambda owner: owner.fileno(),
+    ),
     _fd("Fd(number)", "owner = Fd(os.memfd_create('conformance'))"),
     _fd("Fd.open", "owner = Fd.open('/etc/passwd')"),
     _fd("Fd.open resolve", "owner = Fd.open('/etc/passwd', resolve=0)"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import in_child, until_blocked
-from test_fd_io import interrupted
+from test_fd_waiting import interrupted
 
 from rawsys import constants
 from rawsys.fd import Fd
@@ -32,10 +33,11 @@ def test_position_and_size() -> None:
         assert fd.stat().allocated == 3 * 4096
         fd.allocate(1 << 20, 4096, constants.FALLOC_FL_PUNCH_HOLE | constants.FALLOC_FL_KEEP_SIZE)
         assert fd.stat().allocated == 2 * 4096
-        for attempt, error in ((lambda: fd.truncate(-1), errno.EINVAL), (lambda: fd.allocate(0, 0), errno.EINVAL), (lambda: fd.seek(-1), errno.EINVAL)):
+        attempts: list[Callable[[], object]] = [lambda: fd.truncate(-1), lambda: fd.allocate(0, 0), lambda: fd.seek(-1)]
+        for attempt in attempts:
             with pytest.raises(OSError) as caught:
                 attempt()
-            assert caught.value.errno == error
+            assert caught.value.errno == errno.EINVAL
     read, write = Fd.pipe()
     with read, write, pytest.raises(OSError) as caught:
         read.seek(0)
@@ -58,15 +60,27 @@ def test_stat_agrees_with_os_stat(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("file")
     os.link(tmp_path / "file", tmp_path / "hard")
     os.mkfifo(tmp_path / "fifo")
-    for path, flags in ((tmp_path / "file", os.O_RDONLY), (tmp_path, os.O_RDONLY), (tmp_path / "link", os.O_PATH | os.O_NOFOLLOW), ("/dev/null", os.O_RDONLY), (tmp_path / "fifo", os.O_PATH)):
+    for path, flags in (
+        (tmp_path / "file", os.O_RDONLY),
+        (tmp_path, os.O_RDONLY),
+        (tmp_path / "link", os.O_PATH | os.O_NOFOLLOW),
+        ("/dev/null", os.O_RDONLY),
+        (tmp_path / "fifo", os.O_PATH),
+    ):
         with Fd.open(path, flags) as fd:
             got, expected = fd.stat(), os.lstat(path)
-            names = "mode inode:ino device:dev links:nlink uid gid size block_size:blksize rdev atime_ns mtime_ns ctime_ns"
+            names = (
+                "mode inode:ino device:dev links:nlink uid gid size block_size:blksize rdev atime_ns mtime_ns ctime_ns"
+            )
             for name in names.split():
                 ours, _, theirs = name.partition(":")
                 assert getattr(got, ours) == getattr(expected, f"st_{theirs or ours}"), name
             assert got.allocated == expected.st_blocks * 512
-            assert (got.is_file(), got.is_dir(), got.is_symlink()) == (os.path.isfile(path) and not os.path.islink(path), os.path.isdir(path), os.path.islink(path))
+            assert (got.is_file(), got.is_dir(), got.is_symlink()) == (
+                os.path.isfile(path) and not os.path.islink(path),
+                os.path.isdir(path),
+                os.path.islink(path),
+            )
             assert got.mask & constants.STATX_BASIC_STATS == constants.STATX_BASIC_STATS
             assert got.mount_id > 0
             assert (got.btime_ns is None) == (not got.mask & constants.STATX_BTIME)
@@ -109,7 +123,7 @@ def locked(fd: Fd, **arguments: Any) -> bool:
 
 
 def test_locks_are_between_two_opens_of_one_file(tmp_path: Path) -> None:
-    """Two open file descriptions of this process exclude each other; shared ones do not; ranges that do not meet neither."""
+    """Two opens in one process exclude each other; shared locks do not, and ranges that do not meet neither."""
     path = tmp_path / "lock"
     with Fd.open(path, os.O_CREAT | os.O_RDWR) as one, Fd.open(path, os.O_RDWR) as two:
         one.lock()
@@ -121,14 +135,18 @@ def test_locks_are_between_two_opens_of_one_file(tmp_path: Path) -> None:
         one.unlock()
         assert locked(two)
         one.lock(start=10, length=5)
-        assert [locked(two, start=start, length=length) for start, length in ((0, 10), (9, 2), (14, 1), (15, 0), (0, 0))] == [True, False, False, True, False]
+        assert [
+            locked(two, start=start, length=length) for start, length in ((0, 10), (9, 2), (14, 1), (15, 0), (0, 0))
+        ] == [True, False, False, True, False]
         one.unlock(start=10, length=2)
         assert [locked(two, start=start, length=1) for start in (10, 11, 12)] == [True, True, False]
 
 
 def test_locks_belong_to_the_open_file(tmp_path: Path) -> None:
-    """A duplicate and a child hold the lock too: it goes with the last of them, and closing another open of the file
-    does not take it away (as it would with POSIX locks)."""
+    """A duplicate and a child hold the lock too, and it goes with the last of them.
+
+    Closing another open of the file does not take it away, as it would with POSIX locks.
+    """
     path = tmp_path / "lock"
     with Fd.open(path, os.O_CREAT | os.O_RDWR) as other:
         one = Fd.open(path, os.O_RDWR)
@@ -148,7 +166,8 @@ def test_lock_needs_the_right_access(tmp_path: Path) -> None:
     path.touch()
     with Fd.open(path) as reading, Fd.open(path, os.O_WRONLY) as writing:
         reading.lock(shared=True)
-        for attempt in (reading.lock, lambda: writing.lock(shared=True)):
+        attempts: list[Callable[[], object]] = [reading.lock, lambda: writing.lock(shared=True)]
+        for attempt in attempts:
             with pytest.raises(OSError) as caught:
                 attempt()
             assert caught.value.errno == errno.EBADF
@@ -165,7 +184,7 @@ def test_lock_waits_and_goes_on_after_a_signal(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with Fd.open(path, os.O_CREAT | os.O_RDWR) as one, Fd.open(path, os.O_RDWR) as two:
         one.lock()
-        thread = threading.Thread(target=two.lock)
+        thread = threading.Thread(target=two.lock, daemon=True)
         thread.start()
         until_blocked(thread.native_id or 0, 72)
         one.unlock()
@@ -188,6 +207,7 @@ def test_list_dir(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / os.fsdecode(b"odd \xff\n name")).touch()
     with Fd.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY) as directory:
+        entries = {entry.name: entry for entry in directory.list_dir()}
         for _ in range(2):
             entries = {entry.name: entry for entry in directory.list_dir()}
             assert {name: entry.type for name, entry in entries.items()} == {
@@ -199,7 +219,11 @@ def test_list_dir(tmp_path: Path) -> None:
             }
         for name, entry in entries.items():
             assert entry.inode == os.lstat(tmp_path / name).st_ino
-        assert (entries["file"].is_file(), entries["folder"].is_dir(), entries["link"].is_symlink()) == (True, True, True)
+        assert (entries["file"].is_file(), entries["folder"].is_dir(), entries["link"].is_symlink()) == (
+            True,
+            True,
+            True,
+        )
         (tmp_path / "later").touch()
         assert "later" in [entry.name for entry in directory.list_dir()]
 
@@ -236,7 +260,7 @@ def test_list_dir_of_what_is_none(tmp_path: Path) -> None:
     cuts=st.lists(st.integers(0, 4000), max_size=12),
 )
 def test_what_is_written_is_read(pieces: list[bytes], cuts: list[int]) -> None:
-    """Whatever way bytes are written and read (write, writev, pwrite; read, readv, readinto, pread), they are the same."""
+    """Whatever way bytes are written (write, writev) and read (read, readv, readinto, pread), they are the same."""
     whole = b"".join(pieces)
     with Fd.memfd("algebra") as fd:
         half = len(pieces) // 2

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from support import in_child
-from test_fd_io import interrupted
-from test_fd_owning import descriptors, needs_use, told
+from test_fd_owning import Plain, descriptors, told
+from test_fd_waiting import interrupted
 
 from rawsys import raw
 from rawsys.errors import ClosedError
-from rawsys.fd import Fd, Handle
+from rawsys.fd import Fd
 
 
 def test_sent_descriptors_arrive_owned() -> None:
@@ -27,7 +27,7 @@ def test_sent_descriptors_arrive_owned() -> None:
     with one, other, read, write, Fd.memfd("sent") as file, socket.socket() as sock:
         file.write_all(b"content")
         write.cloexec = False
-        assert one.send_fds(b"data", [file, write.fileno(), Handle.borrow(read.fileno()), sock]) == 4
+        assert one.send_fds(b"data", [file, write.fileno(), Plain.borrow(read.fileno()), sock]) == 4
         data, fds = other.recv_fds(100, 10)
         assert data == b"data"
         assert [type(fd) for fd in fds] == [Fd] * 4
@@ -103,7 +103,7 @@ def test_more_than_wanted_is_an_error_and_nothing_leaks(sent: int, wanted: int) 
 
 
 def test_credentials_and_pidfds_beside_descriptors() -> None:
-    """A socket that also passes credentials and a pidfd (which nobody asked for, and is closed) still gives the descriptors."""
+    """A socket that passes credentials and a pidfd too (nobody asked for it: it is closed) gives the descriptors."""
     one, other = Fd.socketpair()
     with one, other:
         on = struct.pack("i", 1)
@@ -126,7 +126,7 @@ def test_owner_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
         count = 0
 
         @classmethod
-        def _fresh(cls, number: int) -> Odd:  # type: ignore[override]
+        def _fresh(cls, number: int) -> Odd:
             cls.count += 1
             if cls.count == 2:
                 raw.close(number)
@@ -165,6 +165,7 @@ def test_what_cannot_be_sent() -> None:
                 one.send_fds(data, fds)
         with pytest.raises(BlockingIOError):
             other.recv_fds(1, 1)
+        bad: Any
         for bad in (-1, True, 1.0):
             with pytest.raises((TypeError, ValueError)):
                 other.recv_fds(bad, 1)
@@ -262,7 +263,6 @@ def test_python_understands_us() -> None:
         fd.close()
 
 
-@needs_use
 def test_number_stays_open_while_it_is_sent() -> None:
     """What is being sent counts as in use: into_raw is refused until it is over."""
     with Fd.memfd("in use") as fd:

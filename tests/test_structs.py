@@ -372,10 +372,10 @@ def test_names_are_where_they_are_said_to_be() -> None:
 def test_import_is_lazy() -> None:
     """The package alone loads no ctypes; a topic loads when a name of it is used."""
     code = (
-        "import sys; from rawsys import structs; a = 'ctypes' in sys.modules; structs.timespec; "
+        f"import sys; sys.path[:] = {sys.path!r}; from rawsys import structs; a = 'ctypes' in sys.modules; structs.timespec; "
         "print(a, *(n in sys.modules for n in ('rawsys.structs.times', 'rawsys.structs.uring', 'typing')))"
     )
-    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "False", "False"]
 
 

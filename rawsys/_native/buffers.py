@@ -28,7 +28,10 @@ class Pinned:
     __slots__ = ("_views", "count", "vector")
 
     def __init__(self, buffers: Iterable[Buffer], writable: bool = False) -> None:
-        self._views = [_from_buffer(buffer, require_writable=writable) for buffer in buffers]
+        if writable:
+            self._views = [_from_buffer(buffer, require_writable=True) for buffer in buffers]
+        else:
+            self._views = [_from_buffer(buffer) for buffer in buffers]
         self.count = len(self._views)
         self.vector = b"".join(
             [int(_cast(_word, view)).to_bytes(8, "little") + len(view).to_bytes(8, "little") for view in self._views]

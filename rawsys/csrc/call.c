@@ -3,6 +3,24 @@
 #include <string.h>
 
 int rs_utf8_names;
+uintptr_t rs_small_first = UINTPTR_MAX; /* set once, before there are doors */
+
+void rs_small_setup(void)
+{
+    uintptr_t first = 0;
+    for (long i = 0; i < RS_SMALL_INTS; i++) {
+        PyObject *number = PyLong_FromLong(RS_SMALLEST + i), *again = PyLong_FromLong(RS_SMALLEST + i);
+        first = i ? first : (uintptr_t)number;
+        int expected = number && number == again && (uintptr_t)number == first + (uintptr_t)i * RS_SMALL_STRIDE;
+        Py_XDECREF(number);
+        Py_XDECREF(again);
+        if (!expected) {
+            PyErr_Clear();
+            return;
+        }
+    }
+    rs_small_first = first;
+}
 
 static struct rs_pin *pin(struct rs_call *call, int what)
 {

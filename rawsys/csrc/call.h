@@ -43,9 +43,28 @@ void rs_unpin(struct rs_call *call);
 /* After the call: what the kernel wrote into our copies goes to where they came from. */
 void rs_copy_back(struct rs_call *call);
 
-/* An int argument in the way that almost all come: small, exact, in range. */
-static inline int rs_small_int(PyObject *object, unsigned bits, long *word)
+/* CPython keeps the ints from -5 to 256 once, side by side: their value follows from their address, which saves a call
+ * out of this module for most arguments.  Nothing promises that layout, so rs_small_setup looks at each of them once;
+ * where it finds another one, the first stays -1 and no object is ever taken for a small int. */
+#define RS_SMALLEST -5
+#define RS_SMALL_INTS 262
+#define RS_SMALL_STRIDE 32UL
+
+extern uintptr_t rs_small_first;
+void rs_small_setup(void);
+
+static inline __attribute__((always_inline)) int rs_cached_int(PyObject *object, long *word)
 {
+    uintptr_t place = (uintptr_t)object - rs_small_first;
+    *word = (long)(place / RS_SMALL_STRIDE) + RS_SMALLEST;
+    return place < RS_SMALL_INTS * RS_SMALL_STRIDE;
+}
+
+/* An int argument in the way that almost all come: small, exact, in range. */
+static inline __attribute__((always_inline)) int rs_small_int(PyObject *object, unsigned bits, long *word)
+{
+    if (RS_LIKELY(rs_cached_int(object, word)))
+        return 1;
     if (!PyLong_CheckExact(object))
         return 0;
     int overflow;
@@ -56,14 +75,45 @@ static inline int rs_small_int(PyObject *object, unsigned bits, long *word)
     return 1;
 }
 
-static inline __attribute__((always_inline)) int rs_convert_fast(struct rs_call *call, unsigned i, PyObject *object)
+/* The same for words that stay in registers: no address of theirs goes anywhere. */
+static inline __attribute__((always_inline)) int rs_plain_word(const struct rs_row *row, unsigned i, PyObject *object, long *word)
 {
-    const struct rs_arg *arg = &call->row->arg[i];
+    unsigned bits = row->arg[i].kind == RS_FD ? 31 : row->arg[i].bits;
+    if (row->arg[i].kind != RS_NUMBER && row->arg[i].kind != RS_FD)
+        return 0;
+    if (RS_LIKELY(rs_cached_int(object, word)))
+        return 1;
+    if (!PyLong_CheckExact(object))
+        return 0;
+    *word = PyLong_AsLong(object);
+    if (RS_UNLIKELY(*word == -1)) { /* too large (where the cache is not known, also -1 itself): the other way sees to it */
+        PyErr_Clear();
+        return 0;
+    }
+    return bits == 64 || (*word >= -(1L << (bits - 1)) && *word < 1L << bits);
+}
+
+/* The row comes as an argument of its own, here and below: where it is a constant the compiler decides what its fields
+ * ask, and it could not if it had to read call->row again after each call out of sight. */
+static inline __attribute__((always_inline)) int
+rs_convert_fast(struct rs_call *call, const struct rs_row *row, unsigned i, PyObject *object)
+{
+    const struct rs_arg *arg = &row->arg[i];
     if (arg->kind == RS_NUMBER && rs_small_int(object, arg->bits, &call->word[i]))
         return 0;
     if (arg->kind == RS_FD && rs_small_int(object, 31, &call->word[i])) /* 2**31-1 is the last C int */
         return 0;
     return rs_convert(call, i, object);
+}
+
+/* The extent that almost all have: the value of another argument, in bytes.  0: ask rs_check_extent. */
+static inline __attribute__((always_inline)) int rs_long_enough(const struct rs_call *call, const struct rs_row *row, unsigned i)
+{
+    const struct rs_arg *arg = &row->arg[i];
+    if (arg->extent != RS_SCALED || arg->scale != 1 || arg->plus != 0)
+        return 0;
+    long length = call->word[arg->extent_arg];
+    return row->arg[arg->extent_arg].bits == 64 && length >= 0 && (size_t)length <= call->length[i];
 }
 
 static inline void rs_finish(struct rs_call *call)
@@ -84,11 +134,11 @@ rs_prepare(struct rs_call *call, const struct rs_row *row, PyObject *const *args
         return rs_refused(row, ""), -1;
 #pragma GCC unroll 6
     for (unsigned i = 0; i < row->arity; i++)
-        if (RS_UNLIKELY(rs_convert_fast(call, i, args[i]) < 0))
+        if (RS_UNLIKELY(rs_convert_fast(call, row, i, args[i]) < 0))
             goto refused;
 #pragma GCC unroll 6
     for (unsigned i = 0; i < row->arity; i++)
-        if (row->arg[i].extent != RS_UNKNOWN && RS_UNLIKELY(rs_check_extent(call, i) < 0))
+        if (row->arg[i].extent != RS_UNKNOWN && !rs_long_enough(call, row, i) && RS_UNLIKELY(rs_check_extent(call, i) < 0))
             goto refused;
     if ((row->flags & (RS_CLONE | RS_CLONE3 | RS_IOCTL | RS_GETSOCKOPT)) && rs_check_row(call) < 0)
         goto refused;
@@ -106,14 +156,21 @@ static inline __attribute__((always_inline)) long rs_enter(const struct rs_row *
 }
 
 /* The GIL law: what may block lets the other threads run; fork, clone and the closed list of short calls keep it. */
-static inline __attribute__((always_inline)) long rs_issue(struct rs_call *call)
+static inline __attribute__((always_inline)) long rs_issue_words(const struct rs_row *row, const long *word)
 {
-    const struct rs_row *row = call->row;
     if (!(row->flags & RS_BLOCKS))
-        return rs_enter(row, call->word);
+        return rs_enter(row, word);
     PyThreadState *state = PyEval_SaveThread();
-    long answer = rs_enter(row, call->word);
+    long answer = rs_enter(row, word);
+    if (row->returns == RS_NEWFD && !rs_failed(answer) && (!row->fd_if || row->fd_if(word)))
+        rs_owner_lost((int)answer); /* before another thread may run, and close it as its own */
     PyEval_RestoreThread(state);
+    return answer;
+}
+
+static inline __attribute__((always_inline)) long rs_issue(struct rs_call *call, const struct rs_row *row)
+{
+    long answer = rs_issue_words(row, call->word);
     if (row->flags & RS_COPIES)
         rs_copy_back(call);
     return answer;

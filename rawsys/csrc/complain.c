@@ -1,6 +1,7 @@
 #include "complain.h"
 
 #include <stdarg.h>
+#include <string.h>
 
 /* A class or function of rawsys.errors; imported on the way to an exception only. */
 static PyObject *of_errors(const char *name)
@@ -24,6 +25,31 @@ void rs_complain(const char *class_name, const char *format, ...)
     Py_XDECREF(text);
 }
 
+/* At the limit of descriptors or memory an error cannot be worded: then its errno is what counts.  Any other
+ * exception is a signal handler's, which ran on the way, and goes on. */
+static int no_means(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    int none = PyErr_GivenExceptionMatches(type, PyExc_MemoryError);
+    if (PyErr_GivenExceptionMatches(type, PyExc_OSError)) {
+        PyObject *number = PyObject_GetAttrString(value, "errno");
+        long errno_value = number && PyLong_Check(number) ? PyLong_AsLong(number) : 0;
+        none = errno_value == 23 || errno_value == 24; /* ENFILE, EMFILE */
+        Py_XDECREF(number);
+    }
+    PyErr_Clear();
+    if (!none) {
+        PyErr_Restore(type, value, traceback);
+        return 0;
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+    return 1;
+}
+
 PyObject *rs_os_error(const struct rs_row *row, PyObject *const *args, Py_ssize_t count, long answer)
 {
     PyObject *make = of_errors("os_error");
@@ -33,6 +59,8 @@ PyObject *rs_os_error(const struct rs_row *row, PyObject *const *args, Py_ssize_
         PyTuple_SetItem(list, i, args[i]);
     }
     PyObject *error = list ? PyObject_CallFunction(make, "sOl", row->name, list, -answer) : NULL;
+    if (!error && no_means())
+        error = PyObject_CallFunction(PyExc_OSError, "ls", -answer, strerror((int)-answer));
     if (error)
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
     Py_XDECREF(error);

@@ -19,14 +19,45 @@
 #define SYS_exit_group 231
 
 static inline __attribute__((always_inline)) PyObject *
-raw_hot(const struct rs_row *row, PyObject *const *args, Py_ssize_t count)
+raw_prepared(const struct rs_row *row, PyObject *const *args, Py_ssize_t count)
 {
     struct rs_call call;
     if (rs_prepare(&call, row, args, count) < 0)
         return NULL;
-    long answer = rs_issue(&call);
+    long answer = rs_issue(&call, row);
     rs_finish(&call);
     return rs_answer(answer);
+}
+
+static __attribute__((noinline)) PyObject *raw_door(const struct rs_row *row, PyObject *const *args, Py_ssize_t count)
+{
+    return raw_prepared(row, args, count);
+}
+
+static inline __attribute__((always_inline)) int has_memory(const struct rs_row *row)
+{
+    int memory = 0;
+#pragma GCC unroll 6
+    for (unsigned i = 0; i < row->arity; i++)
+        memory |= row->arg[i].kind != RS_NUMBER && row->arg[i].kind != RS_FD;
+    return memory;
+}
+
+/* Numbers and descriptors that are plain ints stay in registers: no call is prepared, nothing has to be pinned or
+ * counted.  Whatever is not as plain as that, a mistake too, takes the way through raw_door. */
+static inline __attribute__((always_inline)) PyObject *
+raw_hot(const struct rs_row *row, PyObject *const *args, Py_ssize_t count)
+{
+    long word[6];
+    if (has_memory(row))
+        return raw_prepared(row, args, count);
+    if (RS_UNLIKELY(count != row->arity))
+        return raw_door(row, args, count);
+#pragma GCC unroll 6
+    for (unsigned i = 0; i < row->arity; i++)
+        if (!rs_plain_word(row, i, args[i], &word[i]))
+            return raw_door(row, args, count);
+    return rs_answer(rs_issue_words(row, word));
 }
 
 static inline __attribute__((always_inline)) PyObject *
@@ -35,7 +66,7 @@ checked_hot(const struct rs_row *row, PyObject *const *args, Py_ssize_t count)
     struct rs_call call;
     if (rs_prepare(&call, row, args, count) < 0)
         return NULL;
-    long answer = rs_issue(&call);
+    long answer = rs_issue(&call, row);
     rs_finish(&call);
     if (RS_UNLIKELY(rs_failed(answer)))
         return rs_os_error(row, args, count, answer);
@@ -44,11 +75,6 @@ checked_hot(const struct rs_row *row, PyObject *const *args, Py_ssize_t count)
     if (row->returns == RS_NEWFD && (!row->fd_if || row->fd_if(call.word)))
         return rs_fd_fresh((int)answer);
     return rs_answer(answer);
-}
-
-static PyObject *raw_door(const struct rs_row *row, PyObject *const *args, Py_ssize_t count)
-{
-    return raw_hot(row, args, count);
 }
 
 static PyObject *checked_door(const struct rs_row *row, PyObject *const *args, Py_ssize_t count)
@@ -127,9 +153,9 @@ static inline __attribute__((always_inline)) PyObject *whole(const struct rs_row
     if (count != 2)
         return PyErr_Format(PyExc_TypeError, "raw_%s(fd, %s) takes 2 arguments, got %zd", row->name,
                             row->number == SYS_read ? "buffer" : "data", count);
-    if (rs_convert_fast(&call, 0, args[0]) < 0)
+    if (rs_convert_fast(&call, row, 0, args[0]) < 0)
         return NULL;
-    if (rs_convert_fast(&call, 1, args[1]) < 0) {
+    if (rs_convert_fast(&call, row, 1, args[1]) < 0) {
         rs_finish(&call);
         return NULL;
     }
@@ -139,7 +165,7 @@ static inline __attribute__((always_inline)) PyObject *whole(const struct rs_row
         return NULL;
     }
     call.word[2] = (long)call.length[1];
-    long answer = rs_issue(&call);
+    long answer = rs_issue(&call, row);
     rs_finish(&call);
     return rs_answer(answer);
 }

@@ -59,9 +59,12 @@ static int convert_value(struct each *e, Py_ssize_t input, uint32_t parameter, P
 {
     const struct rs_parameter *p = &e->self->parameter[parameter];
     size_t place = (size_t)input * e->self->parameters + parameter;
-    struct rs_call call = {.row = p->row};
+    struct rs_call call; /* clearing it whole would cost as much as the conversion */
+    call.row = p->row;
+    call.pins = 0;
+    call.copies = 0;
     call.length[p->arg] = RS_UNMEASURED;
-    if (rs_convert(&call, p->arg, value) < 0 || hold(e, &call) < 0) {
+    if (rs_convert_fast(&call, p->row, p->arg, value) < 0 || (call.pins && hold(e, &call) < 0)) {
         rs_finish(&call);
         return -1;
     }
@@ -361,6 +364,11 @@ static void end(struct each *e, PyObject *records)
 }
 
 /* _run_each(inputs, step, mode): a list; for records (mode 3) their memory and the outcomes, as two bytes objects. */
+static PyObject *outcomes(const struct each *e)
+{
+    return PyBytes_FromStringAndSize((char *)e->outcome, e->count * (Py_ssize_t)sizeof(long));
+}
+
 PyObject *rs_run_each(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     if (count != 3)
@@ -375,7 +383,7 @@ PyObject *rs_run_each(PyObject *self, PyObject *const *args, Py_ssize_t count)
         if (e.mode == RECORDS && (records = PyBytes_FromStringAndSize(NULL, e.count * (Py_ssize_t)e.window)))
             e.arena = PyBytes_AsString(records);
         if ((e.mode != RECORDS || records) && run_all(&e) == 0)
-            result = records ? Py_BuildValue("Oy#", records, (char *)e.outcome, e.count * (Py_ssize_t)sizeof(long)) : e.list;
+            result = records ? Py_BuildValue("ON", records, outcomes(&e)) : e.list;
     }
     if (result != e.list)
         Py_XDECREF(e.list);
@@ -384,4 +392,50 @@ PyObject *rs_run_each(PyObject *self, PyObject *const *args, Py_ssize_t count)
     Py_XDECREF(records);
     Py_XDECREF(inputs);
     return result;
+}
+
+/* failures(results): the indexes of a list's ints, which stand for what failed. */
+PyObject *rs_failures(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    Py_ssize_t results = count == 1 ? PyList_Size(args[0]) : 0;
+    PyObject *found = results < 0 ? NULL : PyList_New(0);
+    for (Py_ssize_t i = 0; found && i < results; i++) {
+        if (!PyLong_CheckExact(PyList_GetItem(args[0], i)))
+            continue;
+        PyObject *index = PyLong_FromSsize_t(i);
+        if (!index || PyList_Append(found, index) < 0)
+            Py_CLEAR(found);
+        Py_XDECREF(index);
+    }
+    return found;
+}
+
+/* distinct_folders(paths): the folders of a tuple of str, "" for the current one; None where one is something else.  A
+ * list mostly has the files of a folder one after the other, and a folder becomes an object only where it changes. */
+PyObject *rs_distinct_folders(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    const char *last = NULL;
+    Py_ssize_t last_length = 0, paths = count == 1 ? PyTuple_Size(args[0]) : 0;
+    PyObject *folders = paths < 0 ? NULL : PySet_New(NULL);
+    for (Py_ssize_t i = 0; folders && i < paths; i++) {
+        PyObject *path = PyTuple_GetItem(args[0], i);
+        Py_ssize_t length;
+        const char *text = PyUnicode_CheckExact(path) ? PyUnicode_AsUTF8AndSize(path, &length) : NULL;
+        if (!text) {
+            PyErr_Clear();
+            Py_DECREF(folders);
+            Py_RETURN_NONE;
+        }
+        while (length > 0 && text[--length] != '/')
+            ;
+        if (last && length == last_length && !memcmp(text, last, (size_t)length))
+            continue;
+        PyObject *folder = PyUnicode_FromStringAndSize(last = text, last_length = length);
+        if (!folder || PySet_Add(folders, folder) < 0)
+            Py_CLEAR(folders);
+        Py_XDECREF(folder);
+    }
+    return folders;
 }

@@ -4,10 +4,17 @@
 
 #define SYS_close 3
 #define SYS_mmap 9
+#define SYS_munmap 11
 #define SYS_fcntl 72
 #define SYS_madvise 28
 
 PyTypeObject *rs_handle_type, *rs_fd_class;
+
+/* 3 = PROT_READ | PROT_WRITE, 0x22 = MAP_PRIVATE | MAP_ANONYMOUS */
+static long map_zeros(size_t size)
+{
+    return rs_syscall6(SYS_mmap, 0, (long)size, 3, 0x22, -1, 0);
+}
 
 /* ---- fork generation ---- */
 
@@ -24,9 +31,8 @@ unsigned rs_generation_renew(void)
 
 static int map_generation_page(void)
 {
-    /* 3 = PROT_READ | PROT_WRITE, 0x22 = MAP_PRIVATE | MAP_ANONYMOUS, 18 = MADV_WIPEONFORK */
-    long page = rs_syscall6(SYS_mmap, 0, 4096, 3, 0x22, -1, 0);
-    if (rs_failed(page) || rs_failed(rs_syscall3(SYS_madvise, page, 4096, 18)))
+    long page = map_zeros(4096);
+    if (rs_failed(page) || rs_failed(rs_syscall3(SYS_madvise, page, 4096, 18))) /* MADV_WIPEONFORK */
         return -1;
     rs_generation_page = (_Atomic uint32_t *)page;
     rs_generation_renew();
@@ -41,30 +47,52 @@ static int map_generation_page(void)
  */
 #define OWNERS_A_PAGE (1u << 20)
 static _Atomic uint32_t first_owners[OWNERS_A_PAGE];
-static _Atomic uint32_t *owners[2048] = {first_owners};
+static _Atomic(_Atomic uint32_t *) owners[2048] = {first_owners};
 static _Atomic uint32_t last_serial;
 
+/* Also without the GIL: two threads that need a page at once make two, and one of them is given back. */
 static _Atomic uint32_t *owner_of(unsigned number)
 {
-    _Atomic uint32_t **page = &owners[number / OWNERS_A_PAGE];
-    if (RS_UNLIKELY(!*page) && !(*page = PyMem_Calloc(OWNERS_A_PAGE, sizeof **page)))
-        return NULL;
+    _Atomic(_Atomic uint32_t *) *page = &owners[number / OWNERS_A_PAGE];
+    if (RS_UNLIKELY(!*page)) {
+        long made = map_zeros(OWNERS_A_PAGE * sizeof **page);
+        _Atomic uint32_t *none = NULL;
+        if (rs_failed(made))
+            return NULL;
+        if (!atomic_compare_exchange_strong(page, &none, (_Atomic uint32_t *)made))
+            rs_syscall2(SYS_munmap, made, OWNERS_A_PAGE * sizeof **page);
+    }
     return *page + number % OWNERS_A_PAGE;
 }
+
+/* Between giving a number up and the kernel's close nobody may put another file there (dup_to): that would be closed. */
+#define CLOSING UINT32_MAX
 
 static uint32_t new_serial(void)
 {
     uint32_t serial;
-    while (!(serial = atomic_fetch_add(&last_serial, 1) + 1))
-        ; /* 0 says that nobody owns it */
+    do
+        serial = atomic_fetch_add(&last_serial, 1) + 1;
+    while (!serial || serial == CLOSING); /* 0 says that nobody owns it */
     return serial;
+}
+
+static int note(unsigned number, uint32_t old, uint32_t next)
+{
+    _Atomic uint32_t *owner = owner_of(number);
+    return owner && atomic_compare_exchange_strong(owner, &old, next);
 }
 
 static int disown(struct rs_handle *handle, unsigned number)
 {
-    uint32_t serial = handle->serial;
-    _Atomic uint32_t *owner = owner_of(number);
-    return !serial || (owner && atomic_compare_exchange_strong(owner, &serial, 0));
+    return !handle->serial || note(number, handle->serial, 0);
+}
+
+void rs_owner_lost(int number)
+{
+    _Atomic uint32_t *owner = owner_of((unsigned)number);
+    if (owner && atomic_load_explicit(owner, memory_order_relaxed))
+        atomic_store(owner, 0);
 }
 
 /* ---- life of a handle ---- */
@@ -168,10 +196,11 @@ static long close_number(struct rs_handle *handle, unsigned number)
 {
     if (!handle->serial)
         return 0;
-    if (!disown(handle, number))
+    if (!note(number, handle->serial, CLOSING))
         return -9; /* EBADF: somebody closed ours */
     PyThreadState *state = PyEval_SaveThread();
     long answer = rs_syscall1(SYS_close, number);
+    note(number, CLOSING, 0); /* not when somebody has got the number meanwhile */
     PyEval_RestoreThread(state);
     return answer;
 }
@@ -209,6 +238,17 @@ void rs_handle_close_deferred(struct rs_handle *handle)
     PyErr_Restore(type, value, traceback);
 }
 
+/* An owner with a close() of its own (a Pid keeps its unreaped child's pidfd) is released by that. */
+static int close_leaked(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    if (type == rs_handle_type || type == rs_fdio_type || type == rs_fd_class)
+        return close_handle((struct rs_handle *)self);
+    PyObject *done = PyObject_CallMethod(self, "close", NULL);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
 /* Garbage collection without release: warn, with the repr that says what leaked, and release. */
 static void finalize(PyObject *self)
 {
@@ -221,7 +261,7 @@ static void finalize(PyObject *self)
     } else if (!(word & RS_CLOSED) && handle->serial) {
         if (PyErr_ResourceWarning(self, 1, "unclosed %R", self) < 0)
             PyErr_WriteUnraisable(self);
-        if (close_handle(handle) < 0)
+        if (close_leaked(self) < 0)
             PyErr_WriteUnraisable(self);
     }
     PyErr_Restore(type, value, traceback);
@@ -242,21 +282,36 @@ static const struct rs_row adoption = {
     .arg = {{.name = "number", .kind = RS_NUMBER, .bits = 32}},
 };
 
-static int one_number(PyObject *object, const char *name)
+/* A C int, as everywhere; what is negative is for the caller or the kernel to refuse. */
+static int convert_c_int(PyObject *object, const char *name, int *number)
 {
     struct rs_call call = {.row = &adoption};
     if (rs_convert(&call, 0, object) < 0)
         return -1;
-    if (call.word[0] >= 0 && call.word[0] <= (long)RS_NUMBER_MASK - 1)
-        return (int)call.word[0];
-    PyErr_Format(PyExc_ValueError, "%s: a descriptor is a number from 0 to %d, not %ld", name, (int)RS_NUMBER_MASK - 1, call.word[0]);
+    *number = (int)call.word[0];
+    if (call.word[0] == *number)
+        return 0;
+    PyErr_Format(PyExc_OverflowError, "%s: descriptor %ld is outside a C int", name, call.word[0]);
+    return -1;
+}
+
+static int one_number(PyObject *object, const char *name)
+{
+    int number;
+    if (convert_c_int(object, name, &number) < 0)
+        return -1;
+    if (number >= 0 && number != (int)RS_NO_NUMBER)
+        return number;
+    PyErr_Format(PyExc_ValueError, "%s: a descriptor is a number from 0 to %d, not %d", name, (int)RS_NO_NUMBER - 1, number);
     return -1;
 }
 
 static int open_number(PyObject *object, const char *name)
 {
-    int number = one_number(object, name);
-    long answer = number < 0 ? 0 : rs_syscall2(SYS_fcntl, number, 1 /* F_GETFD */);
+    int number;
+    if (convert_c_int(object, name, &number) < 0)
+        return -1;
+    long answer = rs_syscall2(SYS_fcntl, number, 1 /* F_GETFD */);
     if (!rs_failed(answer))
         return number;
     PyObject *argument[3] = {object, PyLong_FromLong(1), PyLong_FromLong(0)};
@@ -277,8 +332,8 @@ static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *keywor
     struct rs_handle *handle = owner ? (struct rs_handle *)allocate(type) : NULL;
     if (!handle)
         return PyErr_Occurred() ? NULL : PyErr_NoMemory();
-    uint32_t serial = new_serial(), nobody = 0;
-    if (!atomic_compare_exchange_strong(owner, &nobody, serial)) {
+    uint32_t serial = new_serial();
+    if (!note((unsigned)number, 0, serial) && !note((unsigned)number, CLOSING, serial)) {
         rs_complain("BusyError", "descriptor %d has an owner already; use borrow(%d), or dup() it", number, number);
         Py_DECREF(handle);
         return NULL;
@@ -318,36 +373,143 @@ static PyObject *handle_owned(PyObject *class, PyObject *const *args, Py_ssize_t
     return PyBool_FromLong(owner && atomic_load(owner) != 0);
 }
 
+static int no_arguments(PyObject *const *args, Py_ssize_t count, const char *name)
+{
+    (void)args;
+    if (count)
+        PyErr_Format(PyExc_TypeError, "%s takes no arguments, got %zd", name, count);
+    return count ? -1 : 0;
+}
+
 static PyObject *handle_fileno(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    (void)args, (void)count;
+    if (no_arguments(args, count, "fileno()") < 0)
+        return NULL;
     int number = rs_handle_number((struct rs_handle *)self);
     return number < 0 ? NULL : PyLong_FromLong(number);
 }
 
 static PyObject *handle_into_raw(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    (void)args, (void)count;
+    if (no_arguments(args, count, "into_raw()") < 0)
+        return NULL;
     int number = rs_handle_into_raw((struct rs_handle *)self);
     return number < 0 ? NULL : PyLong_FromLong(number);
 }
 
 static PyObject *handle_close(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    (void)args, (void)count;
+    if (no_arguments(args, count, "close()") < 0)
+        return NULL;
     if (close_handle((struct rs_handle *)self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
+static PyObject *handle_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)count;
+    return handle_close(self, args, 0);
+}
+
 static PyObject *handle_enter(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    (void)args, (void)count;
+    if (no_arguments(args, count, "__enter__()") < 0)
+        return NULL;
     if (rs_handle_number((struct rs_handle *)self) < 0)
         return NULL;
     Py_INCREF(self);
     return self;
 }
+
+/* ---- a call in flight for the storeys above ---- */
+
+struct use {
+    PyObject_HEAD
+    struct rs_handle *handle; /* NULL once it is released */
+    unsigned generation;
+    int number;
+};
+
+static PyTypeObject *use_type;
+
+static PyObject *handle_use(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    unsigned generation;
+    if (no_arguments(args, count, "_use()") < 0)
+        return NULL;
+    int number = rs_handle_take((struct rs_handle *)self, &generation);
+    struct use *use = number < 0 ? NULL : (struct use *)PyType_GenericAlloc(use_type, 0);
+    if (use) {
+        Py_INCREF(self);
+        use->handle = (struct rs_handle *)self;
+        use->generation = generation;
+        use->number = number;
+    } else if (number >= 0) {
+        rs_handle_drop((struct rs_handle *)self, generation);
+    }
+    return (PyObject *)use;
+}
+
+static void end_use(struct use *use)
+{
+    struct rs_handle *handle = use->handle;
+    use->handle = NULL;
+    if (handle) {
+        rs_handle_drop(handle, use->generation);
+        Py_DECREF(handle);
+    }
+}
+
+static PyObject *use_release(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (no_arguments(args, count, "release()") < 0)
+        return NULL;
+    end_use((struct use *)self);
+    Py_RETURN_NONE;
+}
+
+static void use_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    end_use((struct use *)self);
+    release(self);
+    Py_DECREF(type);
+}
+
+static PyObject *use_number(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(((struct use *)self)->number);
+}
+
+static PyMethodDef use_methods[] = {
+    RS_METHOD("release", use_release, "release($self, /)\n--\n\nThe call is over; doing it again does nothing."),
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef use_getters[] = {
+    {"number", use_number, NULL, "The descriptor, which stays open until release().", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot use_slots[] = {
+    {Py_tp_doc, "A call in flight with a Handle whose number stands in memory, where no door sees it."},
+    {Py_tp_dealloc, use_dealloc},
+    {Py_tp_methods, use_methods},
+    {Py_tp_getset, use_getters},
+    {0, NULL},
+};
+
+static PyType_Spec use_spec = {
+    .name = "rawsys.fd.Use",
+    .basicsize = sizeof(struct use),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = use_slots,
+};
+
+/* ---- */
 
 static PyObject *handle_reduce(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
@@ -387,6 +549,7 @@ static PyMethodDef methods[] = {
      "_fresh($type, number, /)\n--\n\nOwn a number that the kernel has just given."},
     {"_owned", (PyCFunction)(void (*)(void))handle_owned, METH_FASTCALL | METH_CLASS,
      "_owned($type, number, /)\n--\n\nTrue when an owner in this process holds that number."},
+    RS_METHOD("_use", handle_use, "_use($self, /)\n--\n\nCount a call in flight until the object that it gives is released or gone; its `number` stays open."),
     RS_METHOD("fileno", handle_fileno,
               "fileno($self, /)\n--\n\nThe descriptor as an int, for select and other libraries; it stays owned here.\n\n"
               "Raises ClosedError after close() or into_raw()."),
@@ -399,7 +562,7 @@ static PyMethodDef methods[] = {
               "(a blocked reader is not woken) and the last one closes the number.\n\n"
               "Raises OSError when the kernel reports an error (EIO, ENOSPC, EINTR); the descriptor is gone all the same."),
     RS_METHOD("__enter__", handle_enter, "__enter__($self, /)\n--\n\nThe owner itself; ClosedError when it is closed."),
-    RS_METHOD("__exit__", handle_close, "__exit__($self, /, *exception)\n--\n\nCloses."),
+    RS_METHOD("__exit__", handle_exit, "__exit__($self, /, *exception)\n--\n\nCloses."),
     RS_METHOD("__reduce__", handle_reduce, "__reduce__($self, /)\n--\n\nRefused: an owner cannot be copied or pickled."),
     {NULL, NULL, 0, NULL},
 };
@@ -450,7 +613,8 @@ int rs_handle_setup(PyObject *module)
         return -1;
     }
     rs_handle_type = (PyTypeObject *)PyType_FromSpec(&spec);
-    if (!rs_handle_type || PyModule_AddObjectRef(module, "Handle", (PyObject *)rs_handle_type) < 0)
+    use_type = (PyTypeObject *)PyType_FromSpec(&use_spec);
+    if (!rs_handle_type || !use_type || PyModule_AddObjectRef(module, "Handle", (PyObject *)rs_handle_type) < 0)
         return -1;
     return PyModule_AddFunctions(module, functions);
 }

@@ -107,6 +107,9 @@ int rs_handle_number(struct rs_handle *handle);              /* without counting
 int rs_handle_into_raw(struct rs_handle *handle);            /* takes the number away; -1 and an exception */
 PyObject *rs_handle_fresh(PyTypeObject *type, int number);   /* an owner for what the kernel just gave */
 PyObject *rs_fd_fresh(int number);
+
+/* The kernel has just given this number: whoever is noted as its owner has lost it, and must not close it. */
+void rs_owner_lost(int number);
 int rs_handle_setup(PyObject *module);
 
 #endif

@@ -352,7 +352,7 @@ static PyObject *results_data(PyObject *object, PyObject *const *args, Py_ssize_
     return PyBytes_FromStringAndSize((char *)self->frame.buffer[buffer], (Py_ssize_t)size);
 }
 
-/* _take(step): the answer, and mark it taken; ValueError the second time. */
+/* fd(step): an owner for the answer, once; the answer itself (-errno) where the step failed. */
 static PyObject *results_take(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
     struct results *self = (struct results *)object;
@@ -367,9 +367,10 @@ static PyObject *results_take(PyObject *object, PyObject *const *args, Py_ssize_
     uint64_t bit = 1ULL << (index % 64);
     if (self->taken[index / 64] & bit)
         return PyErr_Format(PyExc_ValueError, "the descriptor of step %zd, %s, was taken already", index, row->name);
-    if (!rs_failed(self->frame.answer[index]))
-        self->taken[index / 64] |= bit;
-    return rs_answer(self->frame.answer[index]);
+    if (rs_failed(self->frame.answer[index]))
+        return rs_answer(self->frame.answer[index]);
+    self->taken[index / 64] |= bit;
+    return rs_fd_fresh((int)self->frame.answer[index]);
 }
 
 static PyObject *results_failure(PyObject *object, void *unused)
@@ -404,7 +405,7 @@ static PyMethodDef results_methods[] = {
     RS_METHOD("data", results_data,
               "data($self, step, /)\n--\n\nWhat a step left in its buffer, as bytes: as many as it answered, or the whole buffer where its\n"
               "answer is no count.  Also takes a buffer of the Program, for all of its memory."),
-    RS_METHOD("_take", results_take, "_take($self, step, /)\n--\n\nThe answer of a step, once."),
+    RS_METHOD("_take", results_take, "_take($self, step, /)\n--\n\nAn owner for the answer of a step, once; -errno where it failed."),
     {NULL, NULL, 0, NULL},
 };
 
@@ -450,6 +451,9 @@ static PyObject *register_results(PyObject *module, PyObject *const *args, Py_ss
 }
 
 static PyMethodDef functions[] = {
+    RS_METHOD("failures", rs_failures, "failures($module, results, /)\n--\n\nThe indexes of a list's ints."),
+    RS_METHOD("distinct_folders", rs_distinct_folders,
+              "distinct_folders($module, paths, /)\n--\n\nThe folders of a tuple of str as a set, None where one is no str."),
     RS_METHOD("register_results", register_results, "register_results($module, cls, /)\n--\n\nThe class that run() gives."),
     {NULL, NULL, 0, NULL},
 };

@@ -69,5 +69,7 @@ int rs_run_here(struct rs_program_object *self, struct rs_frame *frame);
 PyObject *rs_no_new(PyTypeObject *type, PyObject *args, PyObject *keywords); /* these come from Programs only */
 int rs_run_setup(PyObject *module);
 PyObject *rs_run_each(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *rs_failures(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *rs_distinct_folders(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 #endif

@@ -43,7 +43,7 @@ def so_far(error: OSError, done: int) -> None:
 
 
 def whole(value: int, what: str) -> int:
-    """`value` as a plain int: the doors' rule (no bool, no float) for numbers that are worked with before a door sees them."""
+    """`value` as a plain int by the doors' rule, no bool, no float: for numbers that are worked with before a door."""
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError(f"{what} must be an int, not {type(value).__name__}")
     return index(value)
@@ -68,16 +68,13 @@ class Number:
     __slots__ = ("_use", "value")
 
     def __init__(self, fd: Descriptor) -> None:
-        self._use = use(fd) if isinstance(fd, Handle) and use else None
+        self._use = fd._use() if isinstance(fd, Handle) else None
         self.value = self._use.number if self._use else _number_of(fd)
 
     def release(self) -> None:
         """The call is over."""
         if self._use:
             self._use.release()
-
-
-use = getattr(Handle, "_use", None)
 
 
 def _number_of(fd: Descriptor) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from rawsys import raw, syscalls
+from functools import cache
+
+from rawsys import syscalls
 from rawsys._native.handle import FdIO
 from rawsys.fd import _numbers as n
-from rawsys.fd._calls import again, whole
+from rawsys.fd._calls import again, fail, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rawsys.fd.records import DirEntry, FileStat
+    from rawsys.program import Program, Slot
 
 
 class Files(FdIO):
@@ -104,12 +107,25 @@ class Files(FdIO):
         """
         from rawsys.fd.records import dir_entries
 
-        entries: list[DirEntry] = []
-        memory = bytearray(1 << 15)
-        raw.lseek(self, 0, n.SEEK_SET)  # what is no directory may fail here, but says so better below
-        while length := again(syscalls.getdents64, self, memory, len(memory)):
-            entries += dir_entries(memory, length)
-        return entries
+        program, step = _listing()
+        records = program.run_each([self], collect=step, more=True)[0]
+        if isinstance(records, int):
+            fail("getdents64", (self, None, _LISTING), records)
+        return list(dir_entries(records))
+
+
+_LISTING = 1 << 15
+
+
+@cache
+def _listing() -> tuple[Program, Slot]:
+    """A directory from its start to its end, in one crossing."""
+    from rawsys.program import Program
+
+    p = Program()
+    fd, records = p.parameter("fd"), p.buffer(_LISTING)
+    p.lseek(fd, 0, n.SEEK_SET, allow=[n.ESPIPE])  # what is no directory says so better below
+    return p, p.getdents64(fd, records, _LISTING, retry=True)
 
 
 def _flock(kind: int, start: int, length: int) -> bytearray:

@@ -118,7 +118,7 @@ class Making(FdIO):
     def dup(self, *, lowest: int = 0) -> Self:
         """`fcntl(2)` F_DUPFD_CLOEXEC: another owner of the same open file, which shares its position and locks.
 
-        The number is the first that is free from `lowest` on.  Raises OSError (EMFILE; EINVAL when `lowest` is too high).
+        The number is the first that is free from `lowest` on.  Raises OSError (EMFILE; EINVAL if `lowest` is too high).
         """
         return mine(type(self), syscalls.fcntl(self, n.F_DUPFD_CLOEXEC, lowest))
 
@@ -144,8 +144,8 @@ class Making(FdIO):
 
         @overload
         def open_file(
-            self, mode: OpenTextMode = "r", *, buffering: int = -1, encoding: str | None = None, errors: str | None = None,
-            newline: str | None = None,
+            self, mode: OpenTextMode = "r", *, buffering: int = -1, encoding: str | None = None,
+            errors: str | None = None, newline: str | None = None,
         ) -> TextIOWrapper: ...  # fmt: skip
         @overload
         def open_file(self, mode: OpenBinaryMode, *, buffering: int = -1) -> BinaryIO: ...
@@ -170,16 +170,9 @@ class Making(FdIO):
         inherited = not raw.fcntl(self, n.F_GETFD, 0) & n.FD_CLOEXEC
         name = f"/proc/self/fd/{self.fileno()}"
         # An opener rather than the number: with a number, after an error from open() nobody can say whether the file
-        # object had come so far as to own (and close) it; the number may be a stranger's by the time it is closed twice.
-        file = open(
-            name,
-            mode,
-            buffering,
-            encoding,
-            errors,
-            newline,
-            opener=lambda _path, _flags: self.into_raw(),
-        )  # noqa: SIM115 - it is what the caller gets
+        # object had come so far as to own (and close) it, and closing it once more might hit a stranger's.
+        opener = lambda _path, _flags: self.into_raw()  # noqa: E731
+        file = open(name, mode, buffering, encoding, errors, newline, opener=opener)  # noqa: SIM115 - the caller's now
         if inherited:  # Python makes what an opener gives close-on-exec
             raw.fcntl(file, n.F_SETFD, 0)
         return file

@@ -28,7 +28,7 @@ class Moving(FdIO):
     __slots__ = ()
 
     def readv(self, buffers: Iterable[Buffer]) -> int:
-        """`readv(2)`: fill writable buffers one after the other; the number of bytes that came, 0 at the end of the file.
+        """`readv(2)`: fill writable buffers one after the other; the number of bytes that came, 0 at the end.
 
         May come short.  The kernel looks at the first 1,024 buffers; the others stay as they are.
         """
@@ -105,8 +105,8 @@ class Moving(FdIO):
     ) -> int:
         """`copy_file_range(2)`: copy up to `n_bytes` of this file to another one; fewer came when the file ended.
 
-        File systems that can do so share the blocks.  Without an offset (bytes), a side begins at its position and moves
-        it.  Files of /proc and /sys, whose size is not known before, copy as empty: use `send_file` or `read_all`.
+        File systems that can do so share the blocks.  Without an offset (bytes) a side begins at its position, which
+        moves.  Files of /proc and /sys, whose size is not known before, copy as empty: use `send_file` or `read_all`.
 
         Raises OSError (EXDEV between most file systems, EINVAL for an overlap or what is not a regular file); its
         `characters_written` says how many bytes were copied before.
@@ -178,7 +178,7 @@ def _until(n_bytes: int, call: Callable[[int], int]) -> int:
 
 
 def _bytes_ahead(fd: FdIO) -> int:
-    """How many bytes a regular file has from its position on, or the usual chunk: a hint, so that one read takes all."""
+    """How many bytes a regular file has from its position on, or the usual chunk: a hint, so that one read does it."""
     memory = bytearray(144)  # struct stat: st_size is at byte 48
     position = raw.lseek(fd, 0, n.SEEK_CUR)
     if position < 0 or raw.fstat(fd, memory):

@@ -116,12 +116,12 @@ class DirEntry(NamedTuple):
         return self.type == n.DT_LNK
 
 
-def dir_entries(memory: bytearray, length: int) -> Iterator[DirEntry]:
-    """The entries of `length` bytes of ``struct linux_dirent64``, without "." and ".."."""
+def dir_entries(memory: bytes) -> Iterator[DirEntry]:
+    """The entries of records of ``struct linux_dirent64``, without "." and ".."."""
     place = 0
-    while place < length:
+    while place < len(memory):
         inode, _, size, kind = _DIRENT.unpack_from(memory, place)
-        name = bytes(memory[place + _DIRENT.size : memory.index(0, place + _DIRENT.size)])
+        name = memory[place + _DIRENT.size : memory.index(0, place + _DIRENT.size)]
         if name not in (b".", b".."):
             yield DirEntry(os.fsdecode(name), inode, kind)
         place += size

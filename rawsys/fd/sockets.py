@@ -53,7 +53,7 @@ class Sockets(FdIO):
                 number.release()
 
     def recv_fds(self, n_bytes: int, max_fds: int) -> tuple[bytes, list[Self]]:
-        """`recvmsg(2)`: up to `n_bytes` of data and up to `max_fds` descriptors, each with its owner, from a Unix socket.
+        """`recvmsg(2)`: up to `n_bytes` of data, and up to `max_fds` descriptors with owners, from a Unix socket.
 
         b"" is the end.  They are close-on-exec from the start.  A stream gives no bytes from beyond those that the next
         descriptors came with.

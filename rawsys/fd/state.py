@@ -64,7 +64,7 @@ class State(FdIO):
         return _fcntl(self, n.F_GET_SEALS, 0)
 
     def add_seals(self, seals: int) -> None:
-        """`fcntl(2)` F_ADD_SEALS: forbid something for ever (F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE, F_SEAL_SEAL, ...).
+        """`fcntl(2)` F_ADD_SEALS: forbid something for ever (F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE, ...).
 
         Raises OSError: EPERM where it cannot be sealed (any more), EBUSY for F_SEAL_WRITE while it is mapped writable.
         """

@@ -1,8 +1,4 @@
-"""Signals and sets of them: `Signal`, an int with a name, and `SignalSet`, the kernel's mask as a value.
-
-Real-time signals are named by their distance from `SIGRTMIN`, which is 34 as in libc and Python's `signal`. The kernel
-counts 32 and 33 among them, but libc uses these two between its threads: they are no `Signal`, and in no `SignalSet`.
-"""
+"""Sets of signals, the kernel's mask as a value; `Signal` itself is among the constants."""
 
 from __future__ import annotations
 

@@ -1,0 +1,590 @@
+"""Signals without handlers: the mask, what is pending, waiting, SignalFd, alternate stacks, timers, sending."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import resource
+import select
+import signal
+import threading
+import time
+
+import pytest
+from signal_places import everywhere, put_back
+from support import in_child, run_child, until_blocked
+
+import rawsys
+from rawsys import Fd, raw
+from rawsys.constants import CLOCK_REALTIME, SIGALRM, SIGCHLD, SIGHUP, SIGRTMIN, SIGSEGV, SIGTERM, SIGUSR1, SIGUSR2
+from rawsys.errors import BusyError, ClosedError
+from rawsys.signals import (
+    SignalCounter,
+    SignalFd,
+    SignalFlag,
+    SignalInfo,
+    SignalQueue,
+    SignalSet,
+    TimerSignal,
+    alternate_stack,
+    blocked,
+    pending,
+    raise_signal,
+    sigqueue,
+    sigsuspend,
+    sigwait,
+    tgkill,
+    unblocked,
+)
+
+RT = SIGRTMIN + 1
+
+
+def kernel_mask() -> int:
+    """SigBlk of this thread, with every bit."""
+    with open("/proc/thread-self/status") as file:
+        return next(int(line.split()[1], 16) for line in file if line.startswith("SigBlk"))
+
+
+# ---- the mask ----
+
+
+@everywhere
+def test_blocked_and_unblocked_nest() -> None:
+    """Each guard puts back exactly the mask before it; one argument may be a signal, a name or a set; none is all."""
+    before = kernel_mask()
+    with blocked(SIGUSR1, "SIGUSR2"):
+        assert kernel_mask() == before | 1 << 9 | 1 << 11
+        with unblocked(SignalSet([SIGUSR1])):
+            assert kernel_mask() == before | 1 << 11
+            with blocked():
+                assert kernel_mask() == ~(1 << 8 | 1 << 18 | 3 << 31) & (1 << 64) - 1
+            assert kernel_mask() == before | 1 << 11
+        assert kernel_mask() == before | 1 << 9 | 1 << 11
+    assert kernel_mask() == before
+
+
+def test_libcs_own_are_never_blocked() -> None:
+    """Case 82: 32 and 33 are refused by name, and left open by every way to block everything."""
+    for number in (32, 33):
+        for use in (blocked, unblocked, sigwait, SignalFd, sigsuspend):
+            with pytest.raises(ValueError, match="libc"):
+                use(number)
+    with blocked():
+        assert not kernel_mask() & 3 << 31
+    with blocked(~SignalSet()):
+        assert not kernel_mask() & 3 << 31
+    with SignalCounter(SIGUSR1):
+        assert not kernel_mask() & 3 << 31
+
+
+def test_setresgid_of_another_thread_ends() -> None:
+    """Case 82: while this thread blocks all signals, libc's setresgid in another one, which signals it, ends."""
+
+    def test() -> bool:
+        done = threading.Event()
+
+        def change() -> None:
+            os.setresgid(-1, -1, -1)
+            done.set()
+
+        with blocked():
+            thread = threading.Thread(target=change)
+            thread.start()
+            thread.join(20)
+        return done.is_set()
+
+    assert in_child(test, deadline=30)
+
+
+def test_mask_belongs_to_its_thread() -> None:
+    """A guard that is left in another thread raises RuntimeError and changes nothing; the mask there was its own."""
+    guard = blocked(SIGUSR1)
+    problems: list[BaseException] = []
+
+    def leave() -> None:
+        mask = kernel_mask()
+        try:
+            guard.__exit__(None, None, None)
+        except RuntimeError as problem:
+            problems.append(problem)
+        assert kernel_mask() == mask
+
+    with guard:
+        thread = threading.Thread(target=leave)
+        thread.start()
+        thread.join()
+        assert "thread" in str(problems[0])
+        assert kernel_mask() & 1 << 9
+        with pytest.raises(RuntimeError):
+            guard.__enter__()
+        assert "SIGUSR1, entered" in repr(guard)
+    with guard:  # and may be used again
+        assert kernel_mask() & 1 << 9
+
+
+@everywhere
+def test_pending_and_sigwait() -> None:
+    """What comes while it is blocked is pending, and sigwait takes it with what came with it."""
+    with blocked(SIGUSR1, RT):
+        rawsys.raw_kill(os.getpid(), SIGUSR1)
+        sigqueue(os.getpid(), RT, -5)
+        assert pending() & {SIGUSR1, RT} == {SIGUSR1, RT}
+        info = sigwait([SIGUSR1, RT])
+        assert (info.signal, info.code, info.pid) == (SIGUSR1, 0, os.getpid())
+        assert isinstance(info, SignalInfo)
+        assert sigwait(RT, timeout=1).value == -5
+        assert not pending() & {SIGUSR1, RT}
+        with pytest.raises(TimeoutError):
+            sigwait(SIGUSR1, 0)
+        begin = time.monotonic()
+        with pytest.raises(TimeoutError):
+            sigwait({SIGUSR1}, timeout=0.03)
+        assert time.monotonic() - begin >= 0.03
+        with pytest.raises(ValueError):
+            sigwait(SIGUSR1, -1)
+
+
+@put_back()
+def test_sigwait_lets_python_handlers_run() -> None:
+    """Case 96: sigwait goes on after the handler of another signal, and what that raises comes out of it."""
+    ran: list[int] = []
+
+    def handler(number: int, frame: object) -> None:
+        ran.append(number)
+        if len(ran) == 2:
+            raise KeyError
+
+    signal.signal(SIGUSR2, handler)
+    tid = raw.gettid()
+
+    def send() -> None:
+        for _ in range(2):
+            until_blocked(tid, 128)
+            tgkill(os.getpid(), tid, SIGUSR2)
+            while len(ran) == 0:
+                os.sched_yield()
+
+    with blocked(SIGUSR2):
+        thread = threading.Thread(target=send)
+        thread.start()
+    with blocked(SIGUSR1), pytest.raises(KeyError):
+        sigwait(SIGUSR1)
+    thread.join()
+    assert ran == [SIGUSR2, SIGUSR2]
+
+
+@everywhere
+def test_sigsuspend_waits_with_another_mask() -> None:
+    """A signal that was pending is delivered inside sigsuspend, in one step, and the mask is back afterwards."""
+    with SignalCounter(SIGUSR1) as counter, blocked(SIGUSR1, SIGUSR2):
+        raise_signal(SIGUSR1)
+        before = kernel_mask()
+        sigsuspend([SIGUSR2])
+        assert counter.count == 1
+        assert kernel_mask() == before
+
+
+# ---- SignalFd ----
+
+
+@everywhere
+def test_signal_fd_reads_what_is_pending() -> None:
+    """Blocked signals are read, decoded, in order; the descriptor is readable while there are some."""
+    with blocked(SIGUSR1, RT), SignalFd(SIGUSR1, RT) as fd:
+        assert fd.get_nowait() is None
+        assert not select.select([fd], [], [], 0)[0]
+        rawsys.raw_kill(os.getpid(), SIGUSR1)
+        for value in (1, -2):
+            sigqueue(os.getpid(), RT, value)
+        assert select.select([fd], [], [], 0)[0]
+        info = fd.get(timeout=1)
+        assert (info.signal, info.code, info.pid, info.uid, info.value) == (SIGUSR1, 0, os.getpid(), os.getuid(), None)
+        assert [(i.signal, i.value, i.pid) for i in fd] == [(RT, 1, os.getpid()), (RT, -2, os.getpid())]
+        with pytest.raises(TimeoutError):
+            fd.get(0.02)
+        with pytest.raises(TimeoutError):
+            fd.get(0)
+        with pytest.raises(ValueError):
+            fd.get(-1)
+        assert fd.signals == {SIGUSR1, RT}
+        fd.update(RT)
+        raise_signal(SIGUSR1)
+        assert fd.get_nowait() is None
+        assert sigwait(SIGUSR1, 1).signal == SIGUSR1
+
+
+def test_signal_fd_is_an_owner() -> None:
+    """It is closed once, refuses use afterwards, and its number cannot be adopted."""
+    fd = SignalFd(SIGUSR1)
+    number = fd.fileno()
+    assert not os.get_inheritable(number)
+    with pytest.raises(BusyError):
+        Fd(number)
+    fd.close()
+    for use in (fd.get, fd.get_nowait, fd.fileno, lambda: list(fd), lambda: fd.update(SIGUSR2)):
+        with pytest.raises(ClosedError):
+            use()
+    with pytest.warns(ResourceWarning, match="unclosed <SignalFd"):
+        SignalFd(SIGUSR1)
+
+
+def test_signal_fd_waits_for_another_thread() -> None:
+    """get wakes up when the signal comes to the process, while all threads block it."""
+    with blocked(RT), SignalFd(RT) as fd:
+        tid = raw.gettid()
+
+        def send() -> None:
+            until_blocked(tid, 271)
+            sigqueue(os.getpid(), RT, 9)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        assert fd.get().value == 9
+        thread.join()
+
+
+def test_signal_fd_under_asyncio() -> None:
+    """`async for` and get_async wait in the loop."""
+
+    async def main(fd: SignalFd) -> list[int | None]:
+        loop = asyncio.get_running_loop()
+        loop.call_later(0, sigqueue, os.getpid(), RT, 1)
+        values = [(await fd.get_async()).value]
+        for value in (2, 3):
+            sigqueue(os.getpid(), RT, value)
+        async for info in fd:
+            values.append(info.value)
+            if len(values) == 3:
+                break
+        return values
+
+    with blocked(RT), SignalFd(RT) as fd:
+        assert asyncio.run(main(fd)) == [1, 2, 3]
+
+
+def test_signal_fd_decodes_as_a_handler_does() -> None:
+    """Case 96: what a SignalFd and sigwait tell of one kind of signal is what a handler's siginfo tells."""
+
+    def timer() -> None:
+        with TimerSignal(RT, value=3) as made:
+            made.set(0)
+            while RT not in pending():
+                os.sched_yield()
+            received.append(take())
+
+    def child() -> None:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(3)
+        received.append(take())
+        os.waitpid(pid, 0)
+
+    def value() -> None:
+        sigqueue(os.getpid(), RT, 77)
+        received.append(take())
+
+    for number, cause in ((RT, value), (RT, timer), (SIGCHLD, child)):
+        received: list[SignalInfo] = []
+        with blocked(number), SignalFd(number) as fd:
+            for take in (fd.get, functools.partial(sigwait, number)):  # noqa: B007 - the causes use it
+                cause()
+        by_fd, by_wait = received
+        assert by_fd._fields == by_wait._fields
+        for name in set(by_fd._fields) - {"pid", "timer_id", "utime", "stime"}:
+            assert getattr(by_fd, name) == getattr(by_wait, name), name
+
+
+# ---- alternate stacks ----
+
+
+def test_alternate_stack_is_used_and_taken_back() -> None:
+    """Case 85: inside, the kernel has our stack; afterwards what was there before; the memory is gone."""
+    before = bytearray(24)
+    raw.sigaltstack(None, before)
+    with alternate_stack(100_000) as stack:
+        now = bytearray(24)
+        raw.sigaltstack(None, now)
+        assert int.from_bytes(now[:8], "little") == stack.address
+        assert int.from_bytes(now[16:], "little") == 102_400
+        with alternate_stack() as inner:
+            assert inner.address != stack.address
+        raw.sigaltstack(None, now)
+        assert int.from_bytes(now[:8], "little") == stack.address
+        address = stack.address
+    raw.sigaltstack(None, now)
+    assert now == before
+    assert raw.mincore(address, 4096, bytearray(1)) == -12  # ENOMEM: not mapped
+
+
+def test_alternate_stack_belongs_to_its_thread() -> None:
+    """Left in another thread it raises RuntimeError; too small a size is ValueError."""
+    with alternate_stack() as stack:
+        problems: list[BaseException] = []
+
+        def leave() -> None:
+            try:
+                stack.__exit__(None, None, None)
+            except RuntimeError as problem:
+                problems.append(problem)
+
+        thread = threading.Thread(target=leave)
+        thread.start()
+        thread.join()
+        assert len(problems) == 1
+        with pytest.raises(RuntimeError):
+            stack.__enter__()
+        assert "in thread" in repr(stack)
+    for wrong in (0, 100, -1):
+        with pytest.raises(ValueError):
+            alternate_stack(wrong)
+    with pytest.raises(TypeError):
+        alternate_stack(1e6)  # type: ignore[arg-type]
+
+
+def test_stack_overflow_is_handled_on_it() -> None:
+    """Case 85: a Program reports a true stack overflow of C code, since it runs on the other stack."""
+    reading, writing = os.pipe()
+
+    def test() -> None:
+        import ctypes
+
+        from rawsys.signals import on_signal
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        program = rawsys.Program()
+        program.write(writing, b"overflow", 8)
+        with alternate_stack(), on_signal(SIGSEGV, program):
+            libc = ctypes.CDLL(None)
+            compare = ctypes.CFUNCTYPE(ctypes.c_int)
+            again = compare(lambda: again())
+            import sys
+
+            sys.setrecursionlimit(10**9)
+            again()
+        del libc
+
+    end = run_child(test, deadline=30)
+    os.close(writing)
+    with open(reading, "rb") as file:
+        text = file.read()
+    if end.exitcode == 0 and not text:
+        pytest.skip("this interpreter ends the recursion by itself")
+    assert (end.exitcode, text) == (-SIGSEGV, b"overflow")
+
+
+# ---- timers ----
+
+
+@everywhere
+def test_timer_comes_to_its_thread() -> None:
+    """The signal comes after the time, once, with value and timer, in the thread that the timer is for."""
+    with SignalQueue(RT) as queue, TimerSignal(RT, value=-9) as timer:
+        assert timer.remaining is None
+        begin = time.monotonic()
+        timer.set(0.02)
+        assert 0 < (timer.remaining or 0) <= 0.02
+        info = queue.get(timeout=20)
+        assert time.monotonic() - begin >= 0.02
+        assert (info.signal, info.code, info.value, info.timer_id, info.overrun) == (RT, -2, -9, timer.timer_id, 0)
+        assert timer.remaining is None
+        assert (timer.signal, timer.tid) == (RT, raw.gettid())
+        with pytest.raises(TimeoutError):
+            queue.get(0.03)
+
+
+def test_timer_interval_overrun_and_disarm() -> None:
+    """An interval goes on until it is disarmed; what ran out while the signal was blocked is the overrun."""
+    with blocked(RT), TimerSignal(RT) as timer:
+        timer.set(0.001, 0.001)
+        end = time.monotonic() + 0.05
+        while time.monotonic() < end:
+            os.sched_yield()
+        info = sigwait(RT, 20)
+        assert (info.overrun or 0) > 5
+        assert timer.overrun >= 5
+        timer.disarm()
+        assert timer.remaining is None
+        if RT in pending():
+            sigwait(RT)
+        with pytest.raises(TimeoutError):
+            sigwait(RT, 0.01)
+    with blocked(RT), TimerSignal(RT, clock=CLOCK_REALTIME) as timer:
+        timer.set(time.time() + 0.01, absolute=True)
+        assert sigwait(RT, 20).code == -2
+
+
+def test_timer_for_another_thread() -> None:
+    """The signal comes to the thread with that number although others have it open."""
+    tids: list[int] = []
+    got: list[SignalInfo] = []
+
+    def wait() -> None:
+        tids.append(raw.gettid())
+        got.append(sigwait(RT, 20))
+
+    with blocked(RT):
+        thread = threading.Thread(target=wait)
+        thread.start()
+    while not tids:
+        os.sched_yield()
+    until_blocked(tids[0], 128)
+    with TimerSignal(RT, tid=tids[0]) as timer:
+        timer.set(0)
+        thread.join()
+        assert got[0].timer_id == timer.timer_id
+
+
+def test_timer_is_an_owner() -> None:
+    """Closed once; refused afterwards; warns when forgotten; a fork's child has none, and does not hit its own."""
+    timer = TimerSignal(SIGALRM)
+
+    def child() -> bool:
+        with pytest.raises(ClosedError):
+            timer.set(1)
+        own = TimerSignal(SIGALRM)
+        same = own.timer_id == timer._id
+        timer.close()
+        own.set(1)
+        own.close()
+        return same
+
+    in_child(child)
+    timer.set(100)
+    timer.close()
+    timer.close()
+    assert timer.closed
+    assert "closed" in repr(timer)
+    for use in (lambda: timer.set(1), timer.disarm, lambda: timer.remaining, lambda: timer.overrun, timer.__enter__):
+        with pytest.raises(ClosedError):
+            use()
+    with pytest.warns(ResourceWarning, match="unclosed <TimerSignal SIGALRM"):
+        TimerSignal(SIGALRM)
+    with pytest.raises(OSError, match="Invalid argument"):
+        TimerSignal(SIGALRM, tid=1)
+    for wrong in (32, 0, 65):
+        with pytest.raises(ValueError):
+            TimerSignal(wrong)
+    with TimerSignal(SIGALRM) as timer:
+        for times in ((-1,), (1, -1), (float("nan"),)):
+            with pytest.raises(ValueError):
+                timer.set(*times)
+        with pytest.raises(TypeError):
+            timer.set(None)  # type: ignore[arg-type]
+
+
+# ---- sending ----
+
+
+@everywhere
+def test_values_arrive() -> None:
+    """sigqueue's 64 bits arrive, signed."""
+    with SignalQueue(RT) as queue:
+        for value in (0, 1, -1, 2**31, -(2**63), 2**63 - 1):
+            sigqueue(os.getpid(), RT, value)
+            assert queue.get(1).value == value
+        sigqueue(os.getpid(), RT, 2**64 - 1)
+        assert queue.get(1).value == -1
+    for wrong, error in ((2**64, OverflowError), (-(2**63) - 1, OverflowError), (1.5, TypeError), (True, TypeError)):
+        with pytest.raises(error):
+            sigqueue(os.getpid(), RT, wrong)  # type: ignore[arg-type]
+
+
+def test_sending_to_whom() -> None:
+    """0 only asks; a process or thread that is not there is ProcessLookupError; 32 and 33 are refused."""
+    sigqueue(os.getpid(), 0)
+    tgkill(os.getpid(), raw.gettid(), 0)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    with pytest.raises(ProcessLookupError):
+        sigqueue(pid, SIGTERM)
+    with pytest.raises(ProcessLookupError):
+        tgkill(os.getpid(), pid, SIGTERM)
+    for number in (32, 33, 65, -1):
+        for send in (lambda n: sigqueue(os.getpid(), n), lambda n: tgkill(os.getpid(), raw.gettid(), n), raise_signal):
+            with pytest.raises(ValueError):
+                send(number)
+    with pytest.raises(ValueError):
+        raise_signal(0)
+
+
+def test_tgkill_reaches_one_thread() -> None:
+    """tgkill's signal is pending for that thread alone."""
+    with blocked(SIGHUP):
+        tids: list[int] = []
+        go = threading.Event()
+        got: list[SignalInfo] = []
+
+        def wait() -> None:
+            tids.append(raw.gettid())
+            go.wait()
+            got.append(sigwait(SIGHUP, 20))
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        while not tids:
+            os.sched_yield()
+        tgkill(os.getpid(), tids[0], SIGHUP)
+        assert SIGHUP not in pending()
+        go.set()
+        thread.join()
+        assert got[0].code == -6
+        assert got[0].value is None
+
+
+def test_limit_of_queued_signals() -> None:
+    """Case 88: where RLIMIT_SIGPENDING is reached, the next one is BlockingIOError (EAGAIN), and nothing is lost before."""
+
+    def test() -> list[int | None]:
+        with blocked(RT):
+            resource.setrlimit(resource.RLIMIT_SIGPENDING, (4, 4)) if os.getuid() else os.setresuid(65534, 65534, 65534)
+            resource.setrlimit(resource.RLIMIT_SIGPENDING, (4, 4))
+            sent = 0
+            with pytest.raises(BlockingIOError) as caught:
+                while True:
+                    sigqueue(os.getpid(), RT, sent)
+                    sent += 1
+            assert caught.value.errno == 11
+            assert "rt_sigqueueinfo" in caught.value.__notes__[0]
+            return [sigwait(RT, 0).value for _ in range(sent)]
+
+    values = in_child(test)
+    assert values == list(range(len(values)))
+    assert 1 <= len(values) <= 4
+
+
+def test_kernels_codes_cannot_be_forged() -> None:
+    """Case 89: si_code of the kernel's own towards another process is EPERM."""
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+        os._exit(0)
+    try:
+        info = bytearray(128)
+        for code in (0, 128, -6):
+            info[8:12] = code.to_bytes(4, "little", signed=True)
+            assert raw.rt_sigqueueinfo(pid, SIGTERM, info) == -1
+        sigqueue(pid, SIGTERM, 1)
+    finally:
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -SIGTERM
+
+
+def test_restart_list() -> None:
+    """Case 95: poll and select are never restarted, whatever SA_RESTART says: they report EINTR, ours wait on."""
+    tid = raw.gettid()
+    with SignalFlag(SIGUSR1) as flag:
+        poll = bytearray(0)
+
+        def send() -> None:
+            until_blocked(tid, 7)
+            tgkill(os.getpid(), tid, SIGUSR1)
+
+        with blocked(SIGUSR1):
+            thread = threading.Thread(target=send)
+            thread.start()
+        assert raw.poll(poll, 0, 20_000) == -4
+        thread.join()
+        assert flag
