@@ -30,10 +30,18 @@ except ModuleNotFoundError as error:
 
 _install(sys.modules[__name__], "top")
 
-_MODULES = frozenset(
-    "batch command constants errors fd memory process program raw signals structs syscalls table vdso".split()
-)
-_HOME = {"Fd": "fd", "Handle": "fd", "Program": "program", "raw_sigaction": "signals", "read_files": "batch", "stat_many": "batch"}
+_MODULES = {
+    "batch", "command", "constants", "errors", "fd", "memory", "process", "program", "raw", "signals", "structs", "syscalls",
+    "table", "vdso",
+}  # fmt: skip
+_HOME = {
+    "Fd": "fd",
+    "Handle": "fd",
+    "Program": "program",
+    "raw_sigaction": "signals",
+    "read_files": "batch",
+    "stat_many": "batch",
+}
 _HOME |= dict.fromkeys(("ExitStatus", "Pid", "fork"), "process")
 _HOME |= dict.fromkeys(("INHERIT", "NULL", "PIPE", "STDOUT", "Child", "Command"), "command")
 

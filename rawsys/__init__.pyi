@@ -9,6 +9,8 @@ from rawsys import structs as structs
 from rawsys import syscalls as syscalls
 from rawsys import vdso as vdso
 from rawsys._types import Descriptor, Int, Readable, Writable
+from rawsys.batch import read_files as read_files
+from rawsys.batch import stat_many as stat_many
 from rawsys.command import INHERIT as INHERIT
 from rawsys.command import NULL as NULL
 from rawsys.command import PIPE as PIPE
@@ -17,8 +19,6 @@ from rawsys.command import Child as Child
 from rawsys.command import Command as Command
 from rawsys.fd import Fd as Fd
 from rawsys.fd import Handle as Handle
-from rawsys.batch import read_files as read_files
-from rawsys.batch import stat_many as stat_many
 from rawsys.process import ExitStatus as ExitStatus
 from rawsys.process import Pid as Pid
 from rawsys.process import fork as fork

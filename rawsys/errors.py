@@ -53,7 +53,9 @@ class StatusLostError(RawsysError, ChildProcessError):
 class ExitError(RawsysError):
     """A command ended otherwise than with status 0."""
 
-    def __init__(self, status: ExitStatus, command: object = None, stdout: _Output = None, stderr: _Output = None) -> None:
+    def __init__(
+        self, status: ExitStatus, command: object = None, stdout: _Output = None, stderr: _Output = None
+    ) -> None:
         super().__init__(status, command, stdout, stderr)
         self.status = status
         """How it ended."""
@@ -138,7 +140,9 @@ def os_error(name: str, arguments: Sequence[object], errno: int) -> OSError:
     error = OSError(errno, os.strerror(errno), *paths[:1], *((None, paths[1]) if len(paths) > 1 else ()))
     error.add_note(f"in {describe(name, arguments)}")
     if errno == _ENOSYS and entry.since:
-        error.add_note(f"{name} needs Linux {entry.since}; this is Linux {platform.release()}, or a seccomp filter forbids it")
+        error.add_note(
+            f"{name} needs Linux {entry.since}; this is Linux {platform.release()}, or a seccomp filter forbids it"
+        )
     return error
 
 
@@ -147,7 +151,9 @@ def no_such_call(module: str, name: str) -> AttributeError:
     from rawsys.table import TABLE
 
     if name in TABLE and not TABLE[name].live:
-        return AttributeError(f"module {module!r} has no attribute {name!r}: Linux has no such call any more", name=name)
+        return AttributeError(
+            f"module {module!r} has no attribute {name!r}: Linux has no such call any more", name=name
+        )
     near = TABLE.near(name)
     hint = f"; did you mean {' or '.join(near)}?" if near and not name.startswith("__") else ""
     return AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)
