@@ -1,6 +1,7 @@
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, final
 
+@final
 class Slot:
     """A value that is known when the program runs: a step's answer, a parameter, a buffer."""
 
