@@ -30,15 +30,28 @@ except ModuleNotFoundError as error:
 
 _install(sys.modules[__name__], "top")
 
-_MODULES = {"batch", "constants", "errors", "fd", "program", "raw", "signals", "structs", "syscalls", "table"}
+_MODULES = frozenset(
+    "batch command constants errors fd memory process program raw signals structs syscalls table vdso".split()
+)
 _HOME = {"Fd": "fd", "Handle": "fd", "Program": "program", "raw_sigaction": "signals", "read_files": "batch", "stat_many": "batch"}
+_HOME |= dict.fromkeys(("ExitStatus", "Pid", "fork"), "process")
+_HOME |= dict.fromkeys(("INHERIT", "NULL", "PIPE", "STDOUT", "Child", "Command"), "command")
 
 __all__ = [
+    "INHERIT",
+    "NULL",
+    "PIPE",
+    "STDOUT",
+    "Child",
+    "Command",
+    "ExitStatus",
     "Fd",
     "Handle",
+    "Pid",
     "Program",
     "constants",
     "errors",
+    "fork",
     "raw",
     "raw_close",
     "raw_exit",

@@ -2,15 +2,26 @@ from typing import Never
 
 from rawsys import constants as constants
 from rawsys import errors as errors
+from rawsys import memory as memory
 from rawsys import raw as raw
 from rawsys import signals as signals
 from rawsys import structs as structs
 from rawsys import syscalls as syscalls
+from rawsys import vdso as vdso
 from rawsys._types import Descriptor, Int, Readable, Writable
+from rawsys.command import INHERIT as INHERIT
+from rawsys.command import NULL as NULL
+from rawsys.command import PIPE as PIPE
+from rawsys.command import STDOUT as STDOUT
+from rawsys.command import Child as Child
+from rawsys.command import Command as Command
 from rawsys.fd import Fd as Fd
 from rawsys.fd import Handle as Handle
 from rawsys.batch import read_files as read_files
 from rawsys.batch import stat_many as stat_many
+from rawsys.process import ExitStatus as ExitStatus
+from rawsys.process import Pid as Pid
+from rawsys.process import fork as fork
 from rawsys.program import Program as Program
 from rawsys.signals import raw_sigaction as raw_sigaction
 from rawsys.table import TABLE

@@ -7,6 +7,10 @@ names the call).  Our own exceptions are few and say a state::
     +-- ClosedError(ValueError)             the owner was closed, or its number given away
     +-- BusyError(RuntimeError)             somebody uses or owns it now
     +-- RefusedCallError(NotImplementedError)   a call that cannot return through its caller's frame
+    +-- ForkUnsafeError(RuntimeError)       other threads live: a forked child could hang on their locks
+    +-- StatusLostError(ChildProcessError)  somebody else reaped the child, and the kernel cannot tell how it ended
+    +-- ExitError                           a command ended otherwise than with status 0, where that was asked for
+    +-- CommandTimeout(TimeoutError)        a command did not end in time; it was ended, its output until then is here
 """
 
 from __future__ import annotations
@@ -14,6 +18,12 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rawsys.process.status import ExitStatus
+
+    _Output = bytes | str | None
 
 
 class RawsysError(Exception):
@@ -30,6 +40,52 @@ class BusyError(RawsysError, RuntimeError):
 
 class RefusedCallError(RawsysError, NotImplementedError):
     """The call cannot return through its caller's frame; the message names what to use instead."""
+
+
+class ForkUnsafeError(RawsysError, RuntimeError):
+    """Other threads live, so the child could hang on locks that they hold; nothing was done.  `rawsys.Command` is safe."""
+
+
+class StatusLostError(RawsysError, ChildProcessError):
+    """The process is gone, somebody else reaped it, and this kernel does not tell how it ended (Linux 6.15 does)."""
+
+
+class ExitError(RawsysError):
+    """A command ended otherwise than with status 0."""
+
+    def __init__(self, status: ExitStatus, command: object = None, stdout: _Output = None, stderr: _Output = None) -> None:
+        super().__init__(status, command, stdout, stderr)
+        self.status = status
+        """How it ended."""
+        self.command = command
+        """The `rawsys.Command`, or None."""
+        self.stdout = stdout
+        """What it wrote, where that was captured."""
+        self.stderr = stderr
+
+    def __str__(self) -> str:
+        return f"{_command_words(self.command)} {self.status}"
+
+
+class CommandTimeout(RawsysError, TimeoutError):
+    """A command did not end in time.  It was killed and reaped."""
+
+    def __init__(self, timeout: float, command: object = None, stdout: _Output = None, stderr: _Output = None) -> None:
+        super().__init__(timeout, command, stdout, stderr)
+        self.timeout = timeout
+        """The time that it had, in seconds."""
+        self.command = command
+        """The `rawsys.Command`, or None."""
+        self.stdout = stdout
+        """What it had written, where that was captured."""
+        self.stderr = stderr
+
+    def __str__(self) -> str:
+        return f"{_command_words(self.command)} did not end within {self.timeout:g} s, and was killed"
+
+
+def _command_words(command: object) -> str:
+    return "the process" if command is None else str(command)
 
 
 _SHOWN_BYTES = 32

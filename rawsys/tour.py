@@ -133,7 +133,32 @@ def _timed(function: Callable[[], object]) -> int:
     return time.perf_counter_ns() - start
 
 
-CHAPTERS: list[Callable[[], None]] = [lowest_level, process_parts, owned_descriptor, closed_under_a_reader, many_calls]
+def owned_memory() -> None:
+    """Memory that is owned, and the clock without a call"""
+    from rawsys import vdso
+    from rawsys.memory import READ, Mapping, memfd
+
+    with memfd("tour", 8192) as file, Mapping(8192, fd=file, shared=True, guard=True) as memory:
+        print(f"  {memory!r}: a page before it and one behind it kill whoever touches them")
+        view = memoryview(memory)
+        for change in (memory.close, lambda: memory.protect(READ)):
+            try:
+                change()
+            except BufferError as error:
+                print(f"  refused: {error}")
+        view.release()
+        file.truncate(4096)
+        print(f"  the file is cut; read_at before the end gives {memory.read_at(4)!r}, behind it, where a look would be SIGBUS:")
+        try:
+            memory.read_at(4, 4096)
+        except OSError as error:
+            print(f"  {type(error).__name__} {error}")
+    clock = bytearray(16)
+    ours, call = _nanoseconds(vdso.monotonic_ns), _nanoseconds(lambda: raw.clock_gettime(1, clock))
+    print(f"  vdso.monotonic_ns() by the {vdso.way('monotonic_ns')}: {ours:.0f} ns, clock_gettime by the call {call:.0f} ns")
+
+
+CHAPTERS: list[Callable[[], None]] = [lowest_level, process_parts, owned_descriptor, closed_under_a_reader, many_calls, owned_memory]
 
 
 def main() -> None:

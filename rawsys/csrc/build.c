@@ -238,7 +238,7 @@ static int refuse_row(struct rs_program_object *self, const struct rs_row *row)
         rs_complain("RefusedCallError", "%s is refused in a Program: its child would go on with the steps; use rawsys.raw_fork(program)", row->name);
         return -1;
     }
-    if (self->ends_in_exec) {
+    if (self->ends_in_exec && !is_exec(row)) { /* another exec is the next candidate of a search: the first returned */
         rs_complain("RefusedCallError", "no step can follow %s, which ends the program", self->program->step[self->program->count - 1].row->name);
         return -1;
     }
@@ -351,11 +351,21 @@ static PyObject *show_step(PyObject *object, PyObject *const *args, Py_ssize_t c
                          PyBool_FromLong(step->flags & RS_RETRY), allowed);
 }
 
-/* _add(number, args, always, retry, allow) -> Step */
+/* The one answer that is no failure; for checks that a child makes before exec (is my parent still the same?). */
+static int expect(struct rs_step *step, PyObject *answer)
+{
+    if (!answer || answer == Py_None)
+        return 0;
+    step->expected = PyLong_AsLong(answer);
+    step->flags |= RS_EXPECT;
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* _add(number, args, always, retry, allow, expected=None) -> Step */
 static PyObject *add_step(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
     struct rs_program_object *self = (struct rs_program_object *)object;
-    const struct rs_row *row = count == 5 ? rs_row(PyLong_AsLong(args[0])) : NULL;
+    const struct rs_row *row = count == 5 || count == 6 ? rs_row(PyLong_AsLong(args[0])) : NULL;
     if (!row || !PyTuple_Check(args[1]))
         return PyErr_Format(PyExc_TypeError, "_add(number, args, always, retry, allow)");
     if (refuse_row(self, row) < 0)
@@ -367,7 +377,8 @@ static PyObject *add_step(PyObject *object, PyObject *const *args, Py_ssize_t co
         return PyErr_NoMemory();
     call->row = row;
     struct rs_step step = {.row = row, .number = row->number, .arity = row->arity};
-    if (grow_steps(self) < 0 || fill(self, &step, call, args[1]) < 0 || allow(&step, args[4]) < 0 || keep(self, args[1]) < 0) {
+    if (grow_steps(self) < 0 || fill(self, &step, call, args[1]) < 0 || allow(&step, args[4]) < 0 ||
+        expect(&step, count == 6 ? args[5] : NULL) < 0 || keep(self, args[1]) < 0) {
         rs_finish(call);
         PyMem_Free(call);
         return NULL;
@@ -444,7 +455,7 @@ PyMethodDef rs_build_methods[] = {
     RS_METHOD("buffer", add_buffer,
               "buffer($self, size, /)\n--\n\nMemory of each run for the kernel to write to or read from.\n\n"
               "`size` is a number of bytes, a parameter that gives it, or the bytes that it starts with; else it is zero."),
-    RS_METHOD("_add", add_step, "_add($self, number, args, always, retry, allow, /)\n--\n\nAdd a step."),
+    RS_METHOD("_add", add_step, "_add($self, number, args, always, retry, allow, expected=None, /)\n--\n\nAdd a step."),
     RS_METHOD("_step", show_step, "_step($self, index, /)\n--\n\n(number, arguments, always, retry, allow) of a step."),
     {NULL, NULL, 0, NULL},
 };

@@ -364,6 +364,11 @@ static void end(struct each *e, PyObject *records)
 }
 
 /* _run_each(inputs, step, mode): a list; for records (mode 3) their memory and the outcomes, as two bytes objects. */
+static PyObject *outcomes(const struct each *e)
+{
+    return PyBytes_FromStringAndSize((char *)e->outcome, e->count * (Py_ssize_t)sizeof(long));
+}
+
 PyObject *rs_run_each(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     if (count != 3)
@@ -378,7 +383,7 @@ PyObject *rs_run_each(PyObject *self, PyObject *const *args, Py_ssize_t count)
         if (e.mode == RECORDS && (records = PyBytes_FromStringAndSize(NULL, e.count * (Py_ssize_t)e.window)))
             e.arena = PyBytes_AsString(records);
         if ((e.mode != RECORDS || records) && run_all(&e) == 0)
-            result = records ? Py_BuildValue("Oy#", records, (char *)e.outcome, e.count * (Py_ssize_t)sizeof(long)) : e.list;
+            result = records ? Py_BuildValue("ON", records, outcomes(&e)) : e.list;
     }
     if (result != e.list)
         Py_XDECREF(e.list);

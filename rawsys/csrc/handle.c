@@ -238,6 +238,17 @@ void rs_handle_close_deferred(struct rs_handle *handle)
     PyErr_Restore(type, value, traceback);
 }
 
+/* An owner with a close() of its own (a Pid keeps its unreaped child's pidfd) is released by that. */
+static int close_leaked(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    if (type == rs_handle_type || type == rs_fdio_type || type == rs_fd_class)
+        return close_handle((struct rs_handle *)self);
+    PyObject *done = PyObject_CallMethod(self, "close", NULL);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
 /* Garbage collection without release: warn, with the repr that says what leaked, and release. */
 static void finalize(PyObject *self)
 {
@@ -250,7 +261,7 @@ static void finalize(PyObject *self)
     } else if (!(word & RS_CLOSED) && handle->serial) {
         if (PyErr_ResourceWarning(self, 1, "unclosed %R", self) < 0)
             PyErr_WriteUnraisable(self);
-        if (close_handle(handle) < 0)
+        if (close_leaked(self) < 0)
             PyErr_WriteUnraisable(self);
     }
     PyErr_Restore(type, value, traceback);

@@ -3,6 +3,7 @@
 #include "syscall.h"
 
 #define MINUS_EINTR -4
+#define MINUS_ECHILD -10
 #define MINUS_EFAULT -14
 #define MINUS_ECANCELED -125
 
@@ -94,6 +95,8 @@ uint32_t rs_run(const struct rs_program *program, struct rs_frame *frame, uint32
         do
             answer = run_step(program, frame, step);
         while (alone && answer == MINUS_EINTR && (step->flags & RS_RETRY));
+        if (RS_UNLIKELY(step->flags & RS_EXPECT) && !rs_failed(answer) && answer != step->expected)
+            answer = MINUS_ECHILD;
         frame->answer[i] = answer;
         if (RS_LIKELY(!rs_failed(answer)))
             continue;

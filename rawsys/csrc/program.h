@@ -20,6 +20,7 @@ enum rs_step_flag {
     RS_ALWAYS = 1, /* runs whenever its own inputs exist, also when the program stops */
     RS_RETRY = 2,  /* EINTR: again, after Python's handlers where there are any */
     RS_BOUND = 4,  /* an extent depends on a patch: check it before the call */
+    RS_EXPECT = 8, /* any other answer than step.expected is a failure: -ECHILD */
 };
 
 #define RS_ALLOWED 8
@@ -32,6 +33,7 @@ struct rs_step {
     long word[6];
     size_t length[6];            /* of memory that is known already; RS_UNMEASURED else */
     int16_t allow[RS_ALLOWED];   /* errnos that count as success */
+    long expected;
 };
 
 struct rs_program {

@@ -5,8 +5,11 @@
 #include "call.h"
 #include "doors.h"
 #include "fdio.h"
+#include "mapping.h"
 #include "run.h"
 #include "signal_owner.h"
+#include "spawn.h"
+#include "vdso.h"
 
 static int install_types(PyObject *module)
 {
@@ -20,13 +23,29 @@ static int install_types(PyObject *module)
     return rs_handle_setup(module) < 0 ? -1 : rs_fdio_setup(module);
 }
 
-int rawsys_install(uintptr_t module, int what)
+static const struct {
+    const char *family;
+    int (*install)(PyObject *module);
+} families[] = {
+    {"types", install_types},
+    {"raw", rs_install_raw},
+    {"checked", rs_install_checked},
+    {"top", rs_install_top},
+    {"program", rs_run_setup},
+    {"process", rs_spawn_setup},
+    {"memory", rs_mapping_setup},
+    {"vdso", rs_vdso_setup},
+    {"signals", rs_signals_setup},
+};
+
+int rawsys_install(uintptr_t module, const char *family)
 {
-    static int (*const install[])(PyObject *) = {install_types, rs_install_raw, rs_install_checked, rs_install_top, rs_run_setup,
-                                                        [12] = rs_signals_setup};
+    int result = -1;
     PyGILState_STATE state = PyGILState_Ensure(); /* cffi has released it */
-    int result = install[what]((PyObject *)module);
-    if (result < 0)
+    for (unsigned i = 0; i < sizeof families / sizeof *families; i++)
+        if (!strcmp(families[i].family, family))
+            result = families[i].install((PyObject *)module);
+    if (result < 0 && PyErr_Occurred())
         PyErr_Print();
     PyGILState_Release(state);
     return result;

@@ -91,6 +91,34 @@ static inline long rs_syscall(long number, unsigned arity, const long w[6])
     }
 }
 
+/* A child that begins on a stack of its own cannot return through our frame: it calls `child(word)`, which never
+ * returns, and the answer comes back in the parent alone.  The stubs lie in the one file that defines RS_CLONE_STUBS
+ * (spawn.c) and are no inline functions, so that the compiler cannot move a frame of the parent's into the child's path.
+ *
+ *   rs_clone3_call   rdi arguments, rsi their size, rdx child, rcx word
+ *   rs_clone_call    rdi flags, rsi top of the stack, rdx where the pidfd goes, rcx child, r8 word
+ *
+ * The kernel leaves all registers but rax, rcx and r11 as they were, in the child too.  Undefined rip and a zero rbp
+ * are the end of the stack for debuggers. */
+long rs_clone3_call(const void *arguments, unsigned long size, void (*child)(void *), void *word);
+long rs_clone_call(unsigned long flags, void *stack_top, int *pidfd, void (*child)(void *), void *word);
+
+#ifdef RS_CLONE_STUBS
+__asm__(".pushsection .text.rs_clone,\"ax\",@progbits\n"
+        ".hidden rs_clone3_call\n.globl rs_clone3_call\n.type rs_clone3_call,@function\n"
+        "rs_clone3_call:\n\t.cfi_startproc\n"
+        "\tmov %rcx, %r8\n\tmov $435, %eax\n\tsyscall\n\ttest %rax, %rax\n\tjz 1f\n\tret\n"
+        "1:\t.cfi_undefined rip\n\txor %ebp, %ebp\n\tmov %r8, %rdi\n\tcall *%rdx\n\thlt\n"
+        "\t.cfi_endproc\n.size rs_clone3_call, . - rs_clone3_call\n"
+        ".hidden rs_clone_call\n.globl rs_clone_call\n.type rs_clone_call,@function\n"
+        "rs_clone_call:\n\t.cfi_startproc\n"
+        "\tmov %rcx, %r9\n\tsub $16, %rsi\n\tmov %r8, (%rsi)\n\txor %r10d, %r10d\n\txor %r8d, %r8d\n"
+        "\tmov $56, %eax\n\tsyscall\n\ttest %rax, %rax\n\tjz 1f\n\tret\n"
+        "1:\t.cfi_undefined rip\n\txor %ebp, %ebp\n\tmov (%rsp), %rdi\n\tcall *%r9\n\thlt\n"
+        "\t.cfi_endproc\n.size rs_clone_call, . - rs_clone_call\n"
+        ".popsection\n");
+#endif
+
 /* -4095..-1 is an error, everything else a value (an address may have the top bit set). */
 static inline int rs_failed(long answer)
 {

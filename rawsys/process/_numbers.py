@@ -1,0 +1,52 @@
+"""The kernel's constants that this package uses, as plain ints: the enums of rawsys.constants cost time at import.
+
+A test compares each with the member of its name in rawsys.constants.
+"""
+
+from __future__ import annotations
+
+CLD_EXITED = 1
+CLD_KILLED = 2
+CLD_DUMPED = 3
+CLD_STOPPED = 5
+CLD_CONTINUED = 6
+F_DUPFD_CLOEXEC = 1030
+O_CLOEXEC = 0o2000000
+PIDFD_GET_INFO = 0xC048FF0B
+"""The ioctl with the structure of Linux 6.16, 72 bytes."""
+PIDFD_INFO_EXIT = 8
+PIDFD_SIGNAL_PROCESS_GROUP = 4
+POLLERR = 8
+POLLHUP = 0x10
+POLLIN = 1
+POLLNVAL = 0x20
+POLLOUT = 4
+PR_CAPBSET_READ = 23
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_IS_SET = 1
+PR_GET_CHILD_SUBREAPER = 37
+PR_GET_DUMPABLE = 3
+PR_GET_NO_NEW_PRIVS = 39
+PR_GET_PDEATHSIG = 2
+PR_GET_SECUREBITS = 27
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_DUMPABLE = 4
+PR_SET_PDEATHSIG = 1
+P_PIDFD = 3
+SI_QUEUE = -1
+WCONTINUED = 8
+WEXITED = 4
+WNOHANG = 1
+WNOWAIT = 0x1000000
+WSTOPPED = 2
+
+EAGAIN = 11
+ECHILD = 10
+EINTR = 4
+EINVAL = 22
+ENOTTY = 25
+EOPNOTSUPP = 95
+ESRCH = 3
+SIGCONT = 18
+SIGKILL = 9
+SIGTERM = 15

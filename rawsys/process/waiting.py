@@ -1,0 +1,91 @@
+"""Waiting for several processes, and under asyncio."""
+
+from __future__ import annotations
+
+from rawsys import syscalls
+from rawsys._timeouts import Deadline
+from rawsys.fd._calls import Number
+from rawsys.process import _numbers as n
+from rawsys.process import lost
+from rawsys.process._polling import poll
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
+    from typing import TypeVar
+
+    from rawsys.process.pid import Pid
+    from rawsys.process.status import ExitStatus
+
+    P = TypeVar("P", bound=Pid)
+
+
+def wait_any(pids: Iterable[P], timeout: float | None = None) -> P:
+    """The first of these processes that has ended, reaped: its `status` is there.
+
+    Of several that have ended it is the one that stands first.
+
+    Raises TimeoutError when none has ended within `timeout` seconds, ValueError when there are none to wait for.
+    """
+    waiting = list(pids)
+    if not waiting:
+        raise ValueError("wait_any() needs a process to wait for")
+    deadline = Deadline(timeout)
+    while True:
+        for pid in waiting:
+            if pid.status is not None:
+                return pid
+        events = poll([(pid, _event(pid)) for pid in waiting], deadline)
+        for pid, event in zip(waiting, events, strict=True):
+            if event:
+                pid.wait()
+                return pid
+        if not any(pid.status for pid in waiting):
+            raise TimeoutError(f"none of {len(waiting)} processes ended within {timeout:g} s")
+
+
+def wait_all(pids: Iterable[Pid], timeout: float | None = None) -> list[ExitStatus]:
+    """Wait for all these processes, and reap them; their statuses in the same order.
+
+    Raises TimeoutError when one has not ended within `timeout` seconds; those that had ended are reaped all the same.
+    """
+    waiting, deadline = list(pids), Deadline(timeout)
+    for pid in waiting:
+        left = deadline.left_ns()
+        pid.wait(None if left is None else left / 1e9)
+    return [pid.wait() for pid in waiting]
+
+
+def _event(pid: Pid) -> int:
+    """A process that is not ours has no status before its parent reaped it: POLLHUP, which needs no asking for."""
+    return n.POLLIN if pid.is_child or not lost.kernel_tells() else 0
+
+
+async def ended_async(pid: Pid) -> None:
+    """Return when `wait` would not wait.
+
+    The loop watches an epoll of our own: its readers are known by their number, and two waits for one process would
+    take each other's place; and it cannot be told to watch for POLLHUP alone.
+    """
+    import asyncio
+
+    with syscalls.epoll_create1(n.O_CLOEXEC) as watch:
+        number = Number(pid)
+        try:
+            syscalls.epoll_ctl(watch, 1, number.value, _event(pid).to_bytes(4, "little") + bytes(8))
+        finally:
+            number.release()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        fd = watch.fileno()
+        loop.add_reader(fd, _settle, done)
+        try:
+            await done
+        finally:
+            loop.remove_reader(fd)
+
+
+def _settle(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
