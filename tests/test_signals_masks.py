@@ -571,7 +571,6 @@ def test_limit_of_queued_signals() -> None:
     assert 1 <= len(values) <= 4
 
 
-@everywhere
 def test_kernels_codes_cannot_be_forged() -> None:
     """Case 89: si_code of the kernel's own towards another process is EPERM."""
     pid = os.fork()
