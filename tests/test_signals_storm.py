@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import resource
@@ -19,6 +20,18 @@ from rawsys.constants import SIGRTMIN, SIGUSR1, SIGUSR2
 from rawsys.signals import SignalCounter, SignalFlag, SignalQueue, on_signal, sigqueue
 
 RT = SIGRTMIN + 1
+
+
+LIBCS_OWN = 3 << 31  # 32 and 33
+
+
+def masks_of_all_threads() -> int:
+    """What any thread of this process blocks now."""
+    found = 0
+    for tid in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{tid}/status") as file:
+            found |= next(int(line.split()[1], 16) for line in file if line.startswith("SigBlk"))
+    return found
 
 
 class Storm:
@@ -61,6 +74,7 @@ def test_storm(work: str) -> None:
                 "owners": come_and_go,
                 "fork": fork,
             }[work]()
+            assert not masks_of_all_threads() & LIBCS_OWN
             while not counter.count:  # type: ignore[attr-defined]
                 os.sched_yield()
     for owner in mine:
