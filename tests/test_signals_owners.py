@@ -115,15 +115,18 @@ def test_flag_wait_lets_python_handlers_run() -> None:
         signal.signal(SIGUSR2, handler)
         with SignalFlag(SIGUSR1) as flag:
             tid = raw.gettid()
+            ready: list[bool] = []
 
             def send() -> None:
+                while not ready:  # a futex before that is the GIL's or the thread's start
+                    os.sched_yield()
                 until_blocked(tid, 202)
                 raw.tgkill(os.getpid(), tid, SIGUSR2)
 
-            with blocked(SIGUSR2):
-                thread = threading.Thread(target=send)
-                thread.start()
+            thread = threading.Thread(target=send)
+            thread.start()
             with pytest.raises(KeyError):
+                ready.append(True)
                 flag.wait()
             thread.join()
 
