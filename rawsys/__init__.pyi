@@ -26,12 +26,12 @@ from rawsys.process import ExitStatus as ExitStatus
 from rawsys.process import Pid as Pid
 from rawsys.process import fork as fork
 from rawsys.program import Program as Program
+from rawsys.signals import raw_sigaction as raw_sigaction
 from rawsys.sync import AtomicBool as AtomicBool
 from rawsys.sync import AtomicI64 as AtomicI64
 from rawsys.sync import AtomicU32 as AtomicU32
 from rawsys.sync import AtomicU64 as AtomicU64
 from rawsys.sync import Mutex as Mutex
-from rawsys.signals import raw_sigaction as raw_sigaction
 from rawsys.table import TABLE
 from rawsys.thread import ThreadHandle as ThreadHandle
 
