@@ -21,15 +21,33 @@ static PyObject *reporter; /* rawsys._native.threading_hooks.report */
 
 /* ---- starting ---- */
 
+static void read_name(struct rs_wishes *w, PyObject *name)
+{
+    char *text;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(name, &text, &size) == 0)
+        memcpy(w->name, text, (size_t)size < sizeof w->name ? (size_t)size : sizeof w->name - 1);
+}
+
+static void read_mask(struct rs_wishes *w, PyObject *mask)
+{
+    char *bytes;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(mask, &bytes, &size) < 0)
+        return;
+    if (!(w->mask = malloc((size_t)size + 1)))
+        PyErr_NoMemory();
+    else
+        memcpy(w->mask, bytes, w->mask_size = (size_t)size);
+}
+
 /* (stack_size, guard_size, affinity, policy, priority, nice, name, signals); None: as it comes. */
 static int read_wishes(struct rs_wishes *w, PyObject *wishes)
 {
-    PyObject *guard, *policy, *nice, *signals;
-    const char *mask, *name;
-    Py_ssize_t mask_size, name_size;
+    PyObject *guard, *mask, *policy, *nice, *name, *signals;
     if (wishes == Py_None)
         return 0;
-    if (!PyArg_ParseTuple(wishes, "nOz#OiOz#O", &w->stack_size, &guard, &mask, &mask_size, &policy, &w->priority, &nice, &name, &name_size, &signals))
+    if (!PyArg_ParseTuple(wishes, "nOOOiOOO", &w->stack_size, &guard, &mask, &policy, &w->priority, &nice, &name, &signals))
         return -1;
     if ((w->has_guard = guard != Py_None))
         w->guard_size = PyLong_AsSize_t(guard);
@@ -39,12 +57,10 @@ static int read_wishes(struct rs_wishes *w, PyObject *wishes)
         w->nice = (int)PyLong_AsLong(nice);
     if ((w->has_mask = signals != Py_None))
         w->signals = PyLong_AsUnsignedLong(signals);
-    if ((w->has_name = name != NULL))
-        memcpy(w->name, name, (size_t)name_size < sizeof w->name ? (size_t)name_size : sizeof w->name - 1);
-    if (mask && (w->mask = malloc((size_t)mask_size)))
-        memcpy(w->mask, mask, w->mask_size = (size_t)mask_size);
-    if (mask && !w->mask)
-        PyErr_NoMemory();
+    if ((w->has_name = name != Py_None))
+        read_name(w, name);
+    if (mask != Py_None)
+        read_mask(w, mask);
     return PyErr_Occurred() ? -1 : 0;
 }
 
