@@ -31,8 +31,8 @@ except ModuleNotFoundError as error:
 _install(sys.modules[__name__], "top")
 
 _MODULES = {
-    "batch", "command", "constants", "errors", "fd", "memory", "process", "program", "raw", "signals", "structs", "syscalls",
-    "table", "vdso",
+    "batch", "command", "constants", "errors", "fd", "memory", "process", "program", "raw", "sched", "signals", "structs",
+    "sync", "syscalls", "table", "thread", "vdso",
 }  # fmt: skip
 _HOME = {
     "Fd": "fd",
@@ -43,6 +43,8 @@ _HOME = {
     "stat_many": "batch",
 }
 _HOME |= dict.fromkeys(("ExitStatus", "Pid", "fork"), "process")
+_HOME |= dict.fromkeys(("AtomicBool", "AtomicI64", "AtomicU32", "AtomicU64", "Mutex"), "sync")
+_HOME["ThreadHandle"] = "thread"
 _HOME |= dict.fromkeys(("INHERIT", "NULL", "PIPE", "STDOUT", "Child", "Command"), "command")
 
 __all__ = [
@@ -50,13 +52,19 @@ __all__ = [
     "NULL",
     "PIPE",
     "STDOUT",
+    "AtomicBool",
+    "AtomicI64",
+    "AtomicU32",
+    "AtomicU64",
     "Child",
     "Command",
     "ExitStatus",
     "Fd",
     "Handle",
+    "Mutex",
     "Pid",
     "Program",
+    "ThreadHandle",
     "constants",
     "errors",
     "fork",
@@ -72,12 +80,15 @@ __all__ = [
     "raw_sigaction",
     "raw_write",
     "read_files",
+    "sched",
     "signals",
     "stat_many",
     "structs",
+    "sync",
     "syscall",
     "syscalls",
     "table",
+    "thread",
 ]
 
 

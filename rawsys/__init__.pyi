@@ -4,9 +4,12 @@ from rawsys import constants as constants
 from rawsys import errors as errors
 from rawsys import memory as memory
 from rawsys import raw as raw
+from rawsys import sched as sched
 from rawsys import signals as signals
 from rawsys import structs as structs
+from rawsys import sync as sync
 from rawsys import syscalls as syscalls
+from rawsys import thread as thread
 from rawsys import vdso as vdso
 from rawsys._types import Descriptor, Int, Readable, Writable
 from rawsys.batch import read_files as read_files
@@ -24,7 +27,13 @@ from rawsys.process import Pid as Pid
 from rawsys.process import fork as fork
 from rawsys.program import Program as Program
 from rawsys.signals import raw_sigaction as raw_sigaction
+from rawsys.sync import AtomicBool as AtomicBool
+from rawsys.sync import AtomicI64 as AtomicI64
+from rawsys.sync import AtomicU32 as AtomicU32
+from rawsys.sync import AtomicU64 as AtomicU64
+from rawsys.sync import Mutex as Mutex
 from rawsys.table import TABLE
+from rawsys.thread import ThreadHandle as ThreadHandle
 
 table = TABLE
 

@@ -7,6 +7,8 @@ names the call).  Our own exceptions are few and say a state::
     +-- ClosedError(ValueError)             the owner was closed, or its number given away
     +-- BusyError(RuntimeError)             somebody uses or owns it now
     +-- RefusedCallError(NotImplementedError)   a call that cannot return through its caller's frame
+    +-- OwnerDiedError(OSError)             who held the lock is gone, and did not release it
+    +-- DeadlockError(OSError)              the thread would wait for itself
     +-- ForkUnsafeError(RuntimeError)       other threads live: a forked child could hang on their locks
     +-- StatusLostError(ChildProcessError)  somebody else reaped the child, and the kernel cannot tell how it ended
     +-- ExitError                           a command ended otherwise than with status 0, where that was asked for
@@ -40,6 +42,17 @@ class BusyError(RawsysError, RuntimeError):
 
 class RefusedCallError(RawsysError, NotImplementedError):
     """The call cannot return through its caller's frame; the message names what to use instead."""
+
+
+class OwnerDiedError(RawsysError, OSError):
+    """The thread that held the lock ended, or exists only in the process that forked; the lock is not held by the caller.
+
+    What it protects may be half-written. `acquire(recover=True)` takes the lock all the same; errno is EOWNERDEAD.
+    """
+
+
+class DeadlockError(RawsysError, OSError):
+    """The thread holds the lock already, and would wait for itself for ever; errno is EDEADLK."""
 
 
 class ForkUnsafeError(RawsysError, RuntimeError):
