@@ -78,7 +78,9 @@ def c_flags(entry: Any) -> str:
         flags.append("RS_BLOCKS")
     if entry.status == "refused":
         flags.append("RS_REFUSED")
-    if entry.name == "getsockopt" or any(a.extent and a.extent.form in ("pointed", "own_size") for a in entry.arguments):
+    if entry.name == "getsockopt" or any(
+        a.extent and a.extent.form in ("pointed", "own_size") for a in entry.arguments
+    ):
         flags.append("RS_COPIES")
     if "answer32" in entry.traits:
         flags.append("RS_ANSWER32")
@@ -212,11 +214,21 @@ def stub_door(checked: bool) -> str:
 
 def stub_calls() -> str:
     """The methods of Program that add a step."""
-    lines = [_HEAD, "from collections.abc import Iterable", "", _IMPORTS.rstrip(), "from rawsys.program import Slot", "", "class Calls:"]
+    lines = [
+        _HEAD,
+        "from collections.abc import Iterable",
+        "",
+        _IMPORTS.rstrip(),
+        "from rawsys.program import Slot",
+        "",
+        "class Calls:",
+    ]
     ours = "*, label: str | None = None, always: bool = False, retry: bool = False, allow: Iterable[int] = ()"
     for entry in load_table():
         if entry.live and entry.status != "refused" and "keeps_gil" not in entry.traits:
-            lines.append(f"    def {entry.name}({', '.join(['self', *stub_parameters(entry, ' | Slot'), ours])}) -> Slot: ...")
+            lines.append(
+                f"    def {entry.name}({', '.join(['self', *stub_parameters(entry, ' | Slot'), ours])}) -> Slot: ..."
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -224,7 +236,12 @@ def stubs(check: bool) -> int:
     """Write the stubs, or say which are stale."""
     from rawsys._stubs import stub_text
 
-    texts = {"constants.pyi": stub_text(), "raw.pyi": stub_door(False), "syscalls.pyi": stub_door(True), "_calls.pyi": stub_calls()}
+    texts = {
+        "constants.pyi": stub_text(),
+        "raw.pyi": stub_door(False),
+        "syscalls.pyi": stub_door(True),
+        "_calls.pyi": stub_calls(),
+    }
     stale = []
     for name, text in texts.items():
         path = HERE / "rawsys" / name
@@ -247,9 +264,13 @@ def check_host() -> None:
         raise SystemExit(f"rawsys needs Linux on x86-64 (64-bit Python); this is {machine}.")
     compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
     if not any(map(shutil.which, (compiler, "cc", "gcc"))):
-        raise SystemExit("rawsys is compiled at installation and found no C compiler: install the package gcc (Debian: apt install gcc, Fedora: dnf install gcc).")
+        raise SystemExit(
+            "rawsys is compiled at installation and found no C compiler: install the package gcc (Debian: apt install gcc, Fedora: dnf install gcc)."
+        )
     if not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
-        raise SystemExit("rawsys is compiled at installation and found no Python.h: install Python's headers (Debian: apt install python3-dev, Fedora: dnf install python3-devel).")
+        raise SystemExit(
+            "rawsys is compiled at installation and found no Python.h: install Python's headers (Debian: apt install python3-dev, Fedora: dnf install python3-devel)."
+        )
 
 
 def generate(into: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """What the compiled module and its objects take from outside: python symbols.py LIBRARIES OBJECTS (two folders).
 
-The module may call Python and a few of libc's functions over memory.  A system-call wrapper, `__errno_location`, malloc or
-stdio among its imports is a failure: the list is of what is allowed, so that nothing new slips in.  The objects that run
+The module may call Python and a few of libc's functions over memory.  A system-call wrapper, `__errno_location` or stdio
+among its imports is a failure: the list is of what is allowed, so that nothing new slips in.  The objects that run
 where no Python may run (the interpreter of Programs; the child) may call each other and nothing else.
 """
 
@@ -15,6 +15,10 @@ from pathlib import Path
 ALLOWED = re.compile(
     r"_?Py\w+|mem(cpy|move|set|cmp|chr)|str(len|cmp|ncmp)|__(memcpy|memmove|memset)_chk|__stack_chk_fail"
     r"|strerror"  # as os.strerror does it, under the GIL
+    r"|getauxval|memmem|pthread_\w+|__tls_get_addr"  # the vDSO's address, search in memory, threads and their data
+    r"|__assert_fail"  # in what cffi writes around its one function
+    r"|__register_atfork|__pthread_(un)?register_cancel|__pthread_unwind_next|__sigsetjmp"  # threads, and their end
+    r"|calloc|malloc|free"  # what a thread and its handle share is freed by the last of them, without the GIL
     r"|__cxa_finalize|__gmon_start__|_ITM_\w+|_GLOBAL_OFFSET_TABLE_"
 )
 ALONE = {"program.o": {"__stack_chk_fail"}, "extent.o": {"__stack_chk_fail"}, "child.o": set[str]()}

@@ -8,7 +8,6 @@ import sys
 import time
 
 from benchmarks.harness import Setting, Sides, Topic, peer
-
 from rawsys import raw, vdso
 from rawsys.bench import loop
 from rawsys.memory import Mapping, read_memory, read_memory_into

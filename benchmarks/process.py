@@ -69,6 +69,7 @@ class Worker:
             from time import perf_counter_ns
             from rawsys import Command
             TRUE = {TRUE!r}
+            plain, as_nobody = Command(TRUE), Command(TRUE, user=65534, group=65534)
             ballast = mmap.mmap(-1, {ballast} or 1, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             ballast.madvise(mmap.MADV_NOHUGEPAGE)
             for place in range(0, len(ballast), 4096):
@@ -143,7 +144,7 @@ def user(setting: Setting) -> Sides:
     if os.geteuid():
         raise Missing("changing the user needs root")
     worker = Worker(setting, setting.size(1 << 30, 1 << 24))
-    ours = worker.side("Command(TRUE, user=65534, group=65534).run()")
+    ours = worker.side("as_nobody.run()")
     theirs = worker.side("subprocess.run([TRUE], user=65534, group=65534)")
     return Sides(ours, [peer("subprocess, user= and group=", theirs, "<= 0.05")])
 
@@ -152,7 +153,7 @@ def user(setting: Setting) -> Sides:
 def large(setting: Setting) -> Sides:
     """The size of the parent costs nothing."""
     big, small = Worker(setting, setting.size(2 << 30, 1 << 24)), Worker(setting)
-    statement = "Command(TRUE).run()"
+    statement = "plain.run()"
     return Sides(big.side(statement), [peer("parent with nothing", small.side(statement), "<= 1.2")])
 
 
@@ -173,7 +174,7 @@ def _with_fds(setting: Setting, count: int) -> Worker:
 def descriptors(setting: Setting) -> Sides:
     """The table is shared for a step, not copied."""
     many, few = _with_fds(setting, setting.size(10_000, 500)), _with_fds(setting, 10)
-    statement = "Command(TRUE).run()"
+    statement = "plain.run()"
     return Sides(many.side(statement), [peer("with 10 open", few.side(statement), "<= 1.3")])
 
 

@@ -30,11 +30,21 @@ except ModuleNotFoundError as error:
 
 _install(sys.modules[__name__], "top")
 
-_MODULES = frozenset(
-    "batch command constants errors fd memory proc process program raw signals structs syscalls table vdso".split()
-)
-_HOME = {"Fd": "fd", "Handle": "fd", "Program": "program", "raw_sigaction": "signals", "read_files": "batch", "stat_many": "batch"}
+_MODULES = {
+    "batch", "command", "constants", "errors", "fd", "memory", "proc", "process", "program", "raw", "sched", "signals", "structs",
+    "sync", "syscalls", "table", "thread", "vdso",
+}  # fmt: skip
+_HOME = {
+    "Fd": "fd",
+    "Handle": "fd",
+    "Program": "program",
+    "raw_sigaction": "signals",
+    "read_files": "batch",
+    "stat_many": "batch",
+}
 _HOME |= dict.fromkeys(("ExitStatus", "Pid", "fork"), "process")
+_HOME |= dict.fromkeys(("AtomicBool", "AtomicI64", "AtomicU32", "AtomicU64", "Mutex"), "sync")
+_HOME["ThreadHandle"] = "thread"
 _HOME |= dict.fromkeys(("INHERIT", "NULL", "PIPE", "STDOUT", "Child", "Command"), "command")
 
 __all__ = [
@@ -42,13 +52,19 @@ __all__ = [
     "NULL",
     "PIPE",
     "STDOUT",
+    "AtomicBool",
+    "AtomicI64",
+    "AtomicU32",
+    "AtomicU64",
     "Child",
     "Command",
     "ExitStatus",
     "Fd",
     "Handle",
+    "Mutex",
     "Pid",
     "Program",
+    "ThreadHandle",
     "constants",
     "errors",
     "fork",
@@ -65,12 +81,15 @@ __all__ = [
     "raw_sigaction",
     "raw_write",
     "read_files",
+    "sched",
     "signals",
     "stat_many",
     "structs",
+    "sync",
     "syscall",
     "syscalls",
     "table",
+    "thread",
 ]
 
 

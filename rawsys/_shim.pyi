@@ -5,7 +5,7 @@ from typing import Protocol
 import _cffi_backend
 
 class _Lib(Protocol):
-    def rawsys_install(self, module: int, what: int, /) -> int: ...
+    def rawsys_install(self, module: int, family: bytes, /) -> int: ...
 
 lib: _Lib
 ffi: _cffi_backend.FFI

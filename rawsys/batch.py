@@ -113,11 +113,13 @@ def read_files(paths: Iterable[str | bytes | os.PathLike[str] | os.PathLike[byte
     once, once_step = _program(_once)
     results = once.run_each(wanted, collect=once_step)
     again = [index for index in failures(results) if results[index] in _NOT_ONCE]
-    folders = distinct_folders(wanted) or set(_folders(wanted))
+    folders: set[str | bytes] = {*(distinct_folders(wanted) or _folders(wanted))}
     if odd := folders - _plain_folders(folders):
         again += [i for i, folder in enumerate(_folders(wanted)) if folder in odd and not isinstance(results[i], int)]
     if again:
-        for index, result in zip(again, program.run_each([wanted[i] for i in again], collect=step, more=True), strict=True):
+        for index, result in zip(
+            again, program.run_each([wanted[i] for i in again], collect=step, more=True), strict=True
+        ):
             results[index] = result
     return results
 

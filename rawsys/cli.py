@@ -97,7 +97,9 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="rawsys", description="System calls of x86-64 Linux, raw and owned. Without a command: the tour.", epilog=_EPILOG
+        prog="rawsys",
+        description="System calls of x86-64 Linux, raw and owned. Without a command: the tour.",
+        epilog=_EPILOG,
     )
     parser.set_defaults(run=_tour)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -109,7 +111,12 @@ def _parser() -> argparse.ArgumentParser:
 
     command("tour", _tour, "what the library does, shown on the live kernel")
     syscalls = command("syscalls", _syscalls, "list the system calls, or describe one")
-    syscalls.add_argument("pattern", nargs="?", metavar="NAME|NUMBER|PATTERN", help="a name, a number, a part of a name or a pattern such as 'pidfd*'")
+    syscalls.add_argument(
+        "pattern",
+        nargs="?",
+        metavar="NAME|NUMBER|PATTERN",
+        help="a name, a number, a part of a name, or a pattern",
+    )
     syscalls.add_argument("--json", action="store_true", help="print JSON")
     info = command("info", _info, "the kernel, and which newer calls it has")
     info.add_argument("--json", action="store_true", help="print JSON")

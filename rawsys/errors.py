@@ -7,6 +7,8 @@ names the call).  Our own exceptions are few and say a state::
     +-- ClosedError(ValueError)             the owner was closed, or its number given away
     +-- BusyError(RuntimeError)             somebody uses or owns it now
     +-- RefusedCallError(NotImplementedError)   a call that cannot return through its caller's frame
+    +-- OwnerDiedError(OSError)             who held the lock is gone, and did not release it
+    +-- DeadlockError(OSError)              the thread would wait for itself
     +-- ForkUnsafeError(RuntimeError)       other threads live: a forked child could hang on their locks
     +-- StatusLostError(ChildProcessError)  somebody else reaped the child, and the kernel cannot tell how it ended
     +-- ExitError                           a command ended otherwise than with status 0, where that was asked for
@@ -42,6 +44,17 @@ class RefusedCallError(RawsysError, NotImplementedError):
     """The call cannot return through its caller's frame; the message names what to use instead."""
 
 
+class OwnerDiedError(RawsysError, OSError):
+    """The thread that held the lock ended, or exists only in the process that forked; the lock is not held by the caller.
+
+    What it protects may be half-written. `acquire(recover=True)` takes the lock all the same; errno is EOWNERDEAD.
+    """
+
+
+class DeadlockError(RawsysError, OSError):
+    """The thread holds the lock already, and would wait for itself for ever; errno is EDEADLK."""
+
+
 class ForkUnsafeError(RawsysError, RuntimeError):
     """Other threads live, so the child could hang on locks that they hold; nothing was done.  `rawsys.Command` is safe."""
 
@@ -53,7 +66,9 @@ class StatusLostError(RawsysError, ChildProcessError):
 class ExitError(RawsysError):
     """A command ended otherwise than with status 0."""
 
-    def __init__(self, status: ExitStatus, command: object = None, stdout: _Output = None, stderr: _Output = None) -> None:
+    def __init__(
+        self, status: ExitStatus, command: object = None, stdout: _Output = None, stderr: _Output = None
+    ) -> None:
         super().__init__(status, command, stdout, stderr)
         self.status = status
         """How it ended."""
@@ -138,7 +153,9 @@ def os_error(name: str, arguments: Sequence[object], errno: int) -> OSError:
     error = OSError(errno, os.strerror(errno), *paths[:1], *((None, paths[1]) if len(paths) > 1 else ()))
     error.add_note(f"in {describe(name, arguments)}")
     if errno == _ENOSYS and entry.since:
-        error.add_note(f"{name} needs Linux {entry.since}; this is Linux {platform.release()}, or a seccomp filter forbids it")
+        error.add_note(
+            f"{name} needs Linux {entry.since}; this is Linux {platform.release()}, or a seccomp filter forbids it"
+        )
     return error
 
 
@@ -147,7 +164,9 @@ def no_such_call(module: str, name: str) -> AttributeError:
     from rawsys.table import TABLE
 
     if name in TABLE and not TABLE[name].live:
-        return AttributeError(f"module {module!r} has no attribute {name!r}: Linux has no such call any more", name=name)
+        return AttributeError(
+            f"module {module!r} has no attribute {name!r}: Linux has no such call any more", name=name
+        )
     near = TABLE.near(name)
     hint = f"; did you mean {' or '.join(near)}?" if near and not name.startswith("__") else ""
     return AttributeError(f"module {module!r} has no attribute {name!r}{hint}", name=name)

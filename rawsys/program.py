@@ -24,7 +24,6 @@ from rawsys.table import TABLE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-
     from typing import NoReturn
 
     from rawsys._calls import Calls

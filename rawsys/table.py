@@ -34,7 +34,9 @@ _TYPES = {
     "aio_context_t": (False, 64), "enum landlock_rule_type": (False, 32),
 }  # fmt: skip
 
-_ARGUMENT = re.compile(r"(?P<kind>\w+)(?:\((?P<family>[\w+]+)\))? (?P<ctype>.*?)(?P<name>\w+)(?: \[(?P<extent>[^]]+)\])?")
+_ARGUMENT = re.compile(
+    r"(?P<kind>\w+)(?:\((?P<family>[\w+]+)\))? (?P<ctype>.*?)(?P<name>\w+)(?: \[(?P<extent>[^]]+)\])?"
+)
 _EXTENT = re.compile(
     r"(?P<constant>\d+)|\*(?P<star>\w+)|bits\((?P<bits>\w+?)(?P<less>-1)?\)|pages\((?P<pages>\w+)\)|(?P<of>[a-z_]\w*)(?:\*(?P<scale>\d+))?(?:\+(?P<plus>\d+))?"
 )
@@ -148,7 +150,9 @@ def _extent(text: str, names: list[str]) -> Extent:
         return Extent("constant", 0, 0, int(found["constant"]), text)
     group = next(name for name in ("star", "bits", "pages", "of") if found[name])
     form = {"star": "pointed", "of": "scaled"}.get(group, group)
-    return Extent(form, names.index(found[group]), int(found["scale"] or 1), int(found["plus"] or bool(found["less"])), text)
+    return Extent(
+        form, names.index(found[group]), int(found["scale"] or 1), int(found["plus"] or bool(found["less"])), text
+    )
 
 
 def _arguments(text: str) -> tuple[Argument, ...]:

@@ -62,12 +62,15 @@ def process_parts() -> None:
         regions = len(file.readlines())
     with open("/proc/self/limits") as file:
         open_files = next(line.split()[3] for line in file if line.startswith("Max open files"))
+    masks = {name: status[name].lstrip("0") or "0" for name in ("SigCgt", "SigIgn", "CapEff")}
     print(f"  identity      pid {rawsys.raw_getpid()}, parent {rawsys.raw_getppid()}, name {status['Name']}")
     print(f"  address space {regions} regions, {int(status['VmRSS'].split()[0]) // 1024} MiB resident")
     print(f"  threads       {status['Threads']}: this one is {rawsys.raw_gettid()}")
     print(f"  descriptors   {len(os.listdir('/proc/self/fd'))} open, at most {open_files}")
-    print(f"  signals       caught {status['SigCgt'].lstrip('0') or '0'}, ignored {status['SigIgn'].lstrip('0') or '0'} (masks)")
-    print(f"  credentials   user {status['Uid'].split()[1]}, group {status['Gid'].split()[1]}, capabilities {status['CapEff'].lstrip('0') or 'none'}")
+    print(f"  signals       caught {masks['SigCgt']}, ignored {masks['SigIgn']} (masks)")
+    print(
+        f"  credentials   user {status['Uid'].split()[1]}, group {status['Gid'].split()[1]}, capabilities {masks['CapEff']}"
+    )
 
 
 def owned_descriptor() -> None:
@@ -101,7 +104,9 @@ def closed_under_a_reader() -> None:
     writer.write(b"!")
     thread.join()
     writer.close()
-    print(f"  the reader got {got[0]!r}, and then the number was closed: {not os.path.exists(f'/proc/self/fd/{number}')}")
+    print(
+        f"  the reader got {got[0]!r}, and then the number was closed: {not os.path.exists(f'/proc/self/fd/{number}')}"
+    )
 
 
 def _is_reading(thread: threading.Thread) -> bool:
@@ -148,17 +153,28 @@ def owned_memory() -> None:
                 print(f"  refused: {error}")
         view.release()
         file.truncate(4096)
-        print(f"  the file is cut; read_at before the end gives {memory.read_at(4)!r}, behind it, where a look would be SIGBUS:")
+        print(
+            f"  the file is cut; read_at before the end gives {memory.read_at(4)!r}, behind it, where a look would be SIGBUS:"
+        )
         try:
             memory.read_at(4, 4096)
         except OSError as error:
             print(f"  {type(error).__name__} {error}")
     clock = bytearray(16)
     ours, call = _nanoseconds(vdso.monotonic_ns), _nanoseconds(lambda: raw.clock_gettime(1, clock))
-    print(f"  vdso.monotonic_ns() by the {vdso.way('monotonic_ns')}: {ours:.0f} ns, clock_gettime by the call {call:.0f} ns")
+    print(
+        f"  vdso.monotonic_ns() by the {vdso.way('monotonic_ns')}: {ours:.0f} ns, clock_gettime by the call {call:.0f} ns"
+    )
 
 
-CHAPTERS: list[Callable[[], None]] = [lowest_level, process_parts, owned_descriptor, closed_under_a_reader, many_calls, owned_memory]
+CHAPTERS: list[Callable[[], None]] = [
+    lowest_level,
+    process_parts,
+    owned_descriptor,
+    closed_under_a_reader,
+    many_calls,
+    owned_memory,
+]
 
 
 def main() -> None:

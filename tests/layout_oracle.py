@@ -205,7 +205,9 @@ def compare(header: str, folder: Path) -> tuple[list[str], list[str], list[str]]
         env={**os.environ, "LC_ALL": "C"},
     )
     wrong: dict[int, str] = {}
-    for line, message in re.findall(rf"^{re.escape(str(source))}:(\d+):\d+: (?:fatal )?error: (.*)$", run.stderr, re.M):
+    for line, message in re.findall(
+        rf"^{re.escape(str(source))}:(\d+):\d+: (?:fatal )?error: (.*)$", run.stderr, re.MULTILINE
+    ):
         wrong.setdefault(int(line), message)
     if any(line < first for line in wrong) or ("error:" in run.stderr and not wrong):
         return [], [what for what, _ in checks], []

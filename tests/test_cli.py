@@ -15,14 +15,21 @@ from rawsys import info, raw, table
 
 def rawsys(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     """``python -m rawsys ARGUMENTS`` as it ended."""
-    return subprocess.run([INTERPRETER, "-m", "rawsys", *arguments], capture_output=True, text=True, timeout=30, **options)
+    return subprocess.run(
+        [INTERPRETER, "-m", "rawsys", *arguments], capture_output=True, text=True, timeout=30, **options
+    )
 
 
 def test_without_a_command_the_tour() -> None:
     """Every chapter shows calls with their answers, and nothing on stderr."""
     done = rawsys()
     assert (done.returncode, done.stderr) == (0, "")
-    for line in ("1. The naked instruction beside libc", "close(-1) = -1 EBADF", "Hello from the kernel's own write", "<Fd closed>"):
+    for line in (
+        "1. The naked instruction beside libc",
+        "close(-1) = -1 EBADF",
+        "Hello from the kernel's own write",
+        "<Fd closed>",
+    ):
         assert line in done.stdout
     assert "the number is still there: True" in done.stdout
     assert "answers [-2, -125, -125]" in done.stdout
@@ -72,7 +79,9 @@ def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
     assert done.stderr.startswith("usage: rawsys")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["tour", "--help"], ["syscalls", "--help"], ["info", "--help"], ["bench", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["tour", "--help"], ["syscalls", "--help"], ["info", "--help"], ["bench", "--help"]]
+)
 def test_help_everywhere(arguments: list[str]) -> None:
     """Status 0, usage and exit statuses on stdout."""
     done = rawsys(*arguments)
@@ -83,7 +92,9 @@ def test_help_everywhere(arguments: list[str]) -> None:
 
 def test_no_traceback_on_a_broken_pipe() -> None:
     """The reader goes after one line: nothing on stderr."""
-    with subprocess.Popen([INTERPRETER, "-m", "rawsys", "syscalls", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        [INTERPRETER, "-m", "rawsys", "syscalls", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
         child.stdout.readline()
         child.stdout.close()
         assert child.stderr.read() == b""
@@ -102,5 +113,8 @@ def test_no_traceback_on_ctrl_c() -> None:
 
 def test_the_installed_command_is_the_same() -> None:
     """The entry point of the package is rawsys.cli:main."""
-    code = "from importlib.metadata import entry_points; print([e.value for e in entry_points(group='console_scripts') if e.name == 'rawsys'])"
+    code = """
+    from importlib.metadata import entry_points
+    print([e.value for e in entry_points(group="console_scripts") if e.name == "rawsys"])
+    """
     assert run_python(code).stdout in ("['rawsys.cli:main']\n", "[]\n")

@@ -101,7 +101,13 @@ def test_exec_errors_leave_nothing(tmp_path: Path) -> None:
     path = f"{tmp_path}/none:{directory}:/bin"
     cases: list[tuple[Command, type[OSError], int, str, str]] = [
         (Command("/no/such"), FileNotFoundError, errno.ENOENT, "/no/such", 'in the child: execve("/no/such"'),
-        (Command("no-such", env={"PATH": "/none:/bin"}), FileNotFoundError, errno.ENOENT, "no-such", "in the child: execve("),
+        (
+            Command("no-such", env={"PATH": "/none:/bin"}),
+            FileNotFoundError,
+            errno.ENOENT,
+            "no-such",
+            "in the child: execve(",
+        ),
         (Command("/etc/passwd"), PermissionError, errno.EACCES, "/etc/passwd", "execve"),
         (Command("/etc"), PermissionError, errno.EACCES, "/etc", "execve"),
         (Command(script), FileNotFoundError, errno.ENOENT, str(script), "interpreter that its first line names"),

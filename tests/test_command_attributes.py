@@ -533,3 +533,29 @@ def test_steps_that_change_memory_are_refused() -> None:
     steps.execve("/bin/true", ["true"], [])
     with pytest.raises(RefusedCallError, match="execve"):
         Command("true", steps=steps)
+
+
+def test_the_second_spawn_is_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command keeps its compiled steps; what they depend on besides is looked at again: environment, mask, accounts."""
+    need_root()
+    import pwd
+
+    command = Command("x", user="nobody", groups=[])
+    with sleeping(command) as child:
+        assert status(child)["Uid"].split()[0] == "65534"
+    shown = Command("id", "-u", user="nobody", groups=[])
+    assert shown.output(text=True).stdout == "65534\n"
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: pwd.struct_passwd((name, "x", 4321, 4321, "", "/", "/bin/sh")))
+    assert shown.output(text=True).stdout == "4321\n"
+    number = Command("/bin/sh", "-c", "exit $X", user=1234)
+    for code in ("3", "4", "4"):
+        monkeypatch.setenv("X", code)
+        assert number.run().code == int(code)
+    plain = Command("grep", "-q", "^SigBlk:.*0200$", "/proc/self/status")
+    assert plain.run().code == 1
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        assert plain.run().code == 0
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+    assert plain.run().code == 1

@@ -222,7 +222,7 @@ class TestModule:
 
     def test_nothing_near(self) -> None:
         """A name like no other is refused without advice."""
-        with pytest.raises(AttributeError, match="no attribute 'quite_different'$"):
+        with pytest.raises(AttributeError, match=r"no attribute 'quite_different'$"):
             constants.quite_different  # type: ignore[attr-defined]  # noqa: B018  # the look-up is what is tested
 
     def test_family_and_describe(self) -> None:

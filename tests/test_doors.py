@@ -775,7 +775,7 @@ def test_the_shim_imports_no_system_call_wrapper_and_no_errno():
     end = subprocess.run(command, capture_output=True, text=True, check=True)
     symbols = {line.split()[-1].partition("@")[0] for line in end.stdout.splitlines()}
     others = """
-        syscall __errno_location sigaction sigprocmask pthread_sigmask pthread_create raise abort waitpid wait wait3 _exit _Exit
+        syscall __errno_location sigaction sigprocmask pthread_sigmask raise abort waitpid wait wait3 _exit _Exit
         pread pwrite lseek64 open64 openat64 __open_2 recv send printf puts fopen fwrite posix_spawn system popen sleep usleep
         sysconf
     """

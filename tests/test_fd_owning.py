@@ -26,8 +26,6 @@ class Plain(Handle):
     __slots__ = ()
 
 
-
-
 def descriptors() -> set[int]:
     """What this process has open."""
     with Fd.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY) as listing:

@@ -479,7 +479,7 @@ def test_a_raising_handler_ends_a_run_with_its_always_steps() -> None:
 
     def child() -> list[str]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        read_end, write_end = Fd.pipe()
+        read_end, _write_end = Fd.pipe()
         p = Program()
         fd = p.openat(AT_FDCWD, "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
         p.read(read_end, p.buffer(1), 1, retry=True)
@@ -571,7 +571,8 @@ def test_one_interpreter_in_four_places(tmp_path: Path) -> None:
         pytest.skip("the C sources are not beside the tests")
     binary = tmp_path / "four_places"
     files = [here / "c" / "four_places.c", source / "program.c", source / "extent.c"]
-    subprocess.run([compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{source}", *files, "-o", binary, "-pthread"], check=True)
+    flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{source}", "-pthread"]
+    subprocess.run([compiler, *flags, *files, "-o", binary], check=True)
     done = subprocess.run([binary], capture_output=True, text=True, timeout=20)
     assert done.stdout.split("\n")[:4] == ["here: right", "child: right", "thread: right", "handler: right"]
     assert done.returncode == 0
@@ -605,7 +606,9 @@ def test_a_file_of_several_short_reads_is_whole(many: int) -> None:
         whole = file.read()
     if len(whole) < 100_000:
         pytest.skip("/proc/kallsyms is short here")
-    assert {len(data) for data in rawsys.read_files([path] + ["/proc/self/comm"] * (many - 1)) if len(data) > 100} == {len(whole)}
+    assert {len(data) for data in rawsys.read_files([path] + ["/proc/self/comm"] * (many - 1)) if len(data) > 100} == {
+        len(whole)
+    }
 
 
 def test_read_files_reads_pipes_to_their_end(tmp_path: Path) -> None:
@@ -618,8 +621,7 @@ def test_read_files_reads_pipes_to_their_end(tmp_path: Path) -> None:
         for _ in range(2):  # the first opening finds out that it is a pipe
             try:
                 with open(pipe, "wb", buffering=0) as file:
-                    for piece in (b"one ", b"two ", b"three"):
-                        file.write(piece)
+                    file.writelines((b"one ", b"two ", b"three"))
             except BrokenPipeError:
                 continue
             return
@@ -691,10 +693,10 @@ class Model:
         self.failed: list[bool] = []
         self.stopped = False
 
-    def step(self, name: str, arguments: tuple[object, ...], needs: int | None, always: bool, allow: tuple[int, ...]) -> None:
-        if self.stopped and not always:
-            answer = ECANCELED
-        elif needs is not None and self.failed[needs]:
+    def step(
+        self, name: str, arguments: tuple[object, ...], needs: int | None, always: bool, allow: tuple[int, ...]
+    ) -> None:
+        if (self.stopped and not always) or (needs is not None and self.failed[needs]):
             answer = ECANCELED
         else:
             if needs is not None:

@@ -53,7 +53,9 @@ SUBJECTS = [
     Subject("SignalFlag", f"{_IMPORTS}owner = SignalFlag(10)", lambda owner: owner.wait(0), _signal, _taken),
     Subject("SignalCounter", f"{_IMPORTS}owner = SignalCounter(10)", lambda owner: owner.reset(), _signal, _taken),
     Subject("SignalQueue", f"{_IMPORTS}owner = SignalQueue(10)", lambda owner: owner.get_nowait(), _signal, _taken),
-    Subject("SignalQueue.fileno", f"{_IMPORTS}owner = SignalQueue(10)", lambda owner: owner.fileno(), _descriptor, _open),
+    Subject(
+        "SignalQueue.fileno", f"{_IMPORTS}owner = SignalQueue(10)", lambda owner: owner.fileno(), _descriptor, _open
+    ),
     Subject("on_signal", _IMPORTS + _PROGRAM, lambda owner: owner.__enter__(), _signal, _taken),
     Subject("SignalFd", f"{_IMPORTS}owner = SignalFd(40)", lambda owner: owner.get_nowait(), _descriptor, _open),
     Subject("TimerSignal", f"{_IMPORTS}owner = TimerSignal(10)", lambda owner: owner.remaining, _timer, _exists),

@@ -65,6 +65,7 @@ def test_blocked_and_unblocked_nest() -> None:
     assert kernel_mask() == before
 
 
+@everywhere
 def test_libcs_own_are_never_blocked() -> None:
     """Case 82: 32 and 33 are refused by name, and left open by every way to block everything."""
     for number in (32, 33):
@@ -79,6 +80,7 @@ def test_libcs_own_are_never_blocked() -> None:
         assert not kernel_mask() & 3 << 31
 
 
+@everywhere
 def test_setresgid_of_another_thread_ends() -> None:
     """Case 82: while this thread blocks all signals, libc's setresgid in another one, which signals it, ends."""
 
@@ -98,6 +100,7 @@ def test_setresgid_of_another_thread_ends() -> None:
     assert in_child(test, deadline=30)
 
 
+@everywhere
 def test_mask_belongs_to_its_thread() -> None:
     """A guard that is left in another thread raises RuntimeError and changes nothing; the mask there was its own."""
     guard = blocked(SIGUSR1)
@@ -215,6 +218,7 @@ def test_signal_fd_reads_what_is_pending() -> None:
         assert sigwait(SIGUSR1, 1).signal == SIGUSR1
 
 
+@everywhere
 def test_signal_fd_is_an_owner() -> None:
     """It is closed once, refuses use afterwards, and its number cannot be adopted."""
     fd = SignalFd(SIGUSR1)
@@ -230,6 +234,7 @@ def test_signal_fd_is_an_owner() -> None:
         SignalFd(SIGUSR1)
 
 
+@everywhere
 def test_signal_fd_waits_for_another_thread() -> None:
     """get wakes up when the signal comes to the process, while all threads block it."""
     with blocked(RT), SignalFd(RT) as fd:
@@ -264,6 +269,7 @@ def test_signal_fd_under_asyncio() -> None:
         assert asyncio.run(main(fd)) == [1, 2, 3]
 
 
+@everywhere
 def test_signal_fd_decodes_as_a_handler_does() -> None:
     """Case 96: what a SignalFd and sigwait tell of one kind of signal is what a handler's siginfo tells."""
 
@@ -299,6 +305,7 @@ def test_signal_fd_decodes_as_a_handler_does() -> None:
 # ---- alternate stacks ----
 
 
+@everywhere
 def test_alternate_stack_is_used_and_taken_back() -> None:
     """Case 85: inside, the kernel has our stack; afterwards what was there before; the memory is gone."""
     before = bytearray(24)
@@ -318,6 +325,7 @@ def test_alternate_stack_is_used_and_taken_back() -> None:
     assert raw.mincore(address, 4096, bytearray(1)) == -12  # ENOMEM: not mapped
 
 
+@everywhere
 def test_alternate_stack_belongs_to_its_thread() -> None:
     """Left in another thread it raises RuntimeError; too small a size is ValueError."""
     with alternate_stack() as stack:
@@ -343,6 +351,7 @@ def test_alternate_stack_belongs_to_its_thread() -> None:
         alternate_stack(1e6)  # type: ignore[arg-type]
 
 
+@everywhere
 def test_stack_overflow_is_handled_on_it() -> None:
     """Case 85: a Program reports a true stack overflow of C code, since it runs on the other stack."""
     reading, writing = os.pipe()
@@ -394,6 +403,7 @@ def test_timer_comes_to_its_thread() -> None:
             queue.get(0.03)
 
 
+@everywhere
 def test_timer_interval_overrun_and_disarm() -> None:
     """An interval goes on until it is disarmed; what ran out while the signal was blocked is the overrun."""
     with blocked(RT), TimerSignal(RT) as timer:
@@ -415,6 +425,7 @@ def test_timer_interval_overrun_and_disarm() -> None:
         assert sigwait(RT, 20).code == -2
 
 
+@everywhere
 def test_timer_for_another_thread() -> None:
     """The signal comes to the thread with that number although others have it open."""
     tids: list[int] = []
@@ -436,6 +447,7 @@ def test_timer_for_another_thread() -> None:
         assert got[0].timer_id == timer.timer_id
 
 
+@everywhere
 def test_timer_is_an_owner() -> None:
     """Closed once; refused afterwards; warns when forgotten; a fork's child has none, and does not hit its own."""
     timer = TimerSignal(SIGALRM)
@@ -491,6 +503,7 @@ def test_values_arrive() -> None:
             sigqueue(os.getpid(), RT, wrong)  # type: ignore[arg-type]
 
 
+@everywhere
 def test_sending_to_whom() -> None:
     """0 only asks; a process or thread that is not there is ProcessLookupError; 32 and 33 are refused."""
     sigqueue(os.getpid(), 0)
@@ -511,6 +524,7 @@ def test_sending_to_whom() -> None:
         raise_signal(0)
 
 
+@everywhere
 def test_tgkill_reaches_one_thread() -> None:
     """tgkill's signal is pending for that thread alone."""
     with blocked(SIGHUP):
@@ -535,6 +549,7 @@ def test_tgkill_reaches_one_thread() -> None:
         assert got[0].value is None
 
 
+@everywhere
 def test_limit_of_queued_signals() -> None:
     """Case 88: where RLIMIT_SIGPENDING is reached, the next one is BlockingIOError (EAGAIN), and nothing is lost before."""
 
@@ -572,6 +587,7 @@ def test_kernels_codes_cannot_be_forged() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -SIGTERM
 
 
+@everywhere
 def test_restart_list() -> None:
     """Case 95: poll and select are never restarted, whatever SA_RESTART says: they report EINTR, ours wait on."""
     tid = raw.gettid()

@@ -1,9 +1,11 @@
 """Types of the compiled Handle and FdIO; the text of each is in its docstring."""
 
-from typing import Self
+from typing import Self, final, type_check_only
 
 from typing_extensions import Buffer
 
+@final
+@type_check_only
 class Use:
     @property
     def number(self) -> int: ...

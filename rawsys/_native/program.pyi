@@ -1,6 +1,7 @@
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, final
 
+@final
 class Slot:
     """A value that is known when the program runs: a step's answer, a parameter, a buffer."""
 
@@ -18,7 +19,14 @@ class Core:
     def buffer(self, size: int | bytes | Slot, /) -> Slot: ...
     def run(self, /, **parameters: object) -> Any: ...
     def _add(
-        self, number: int, args: tuple[object, ...], always: bool, retry: bool, allow: tuple[int, ...], expected: int | None = None, /
+        self,
+        number: int,
+        args: tuple[object, ...],
+        always: bool,
+        retry: bool,
+        allow: tuple[int, ...],
+        expected: int | None = None,
+        /,
     ) -> Slot: ...
     def _step(self, index: int, /) -> tuple[int, list[object], bool, bool, tuple[int, ...]]: ...
     def _run_each(self, inputs: Iterable[object], step: int, mode: int, /) -> Any: ...

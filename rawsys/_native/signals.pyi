@@ -1,4 +1,4 @@
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 class SignalInfo:
     """What came with one delivery; the text of each type is in its docstring."""

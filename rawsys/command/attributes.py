@@ -115,27 +115,17 @@ class Attributes:
         self._check_capabilities()
         if self.steps is not None:
             _check_steps(self.steps)
-        self._varies = (
-            not (self.env is not None or self._inherits)
-            or bool(self.namespaces & n.CLONE_NEWUSER)
-            or any(
-                value is not None
-                for value in (
-                    self.user,
-                    self.group,
-                    self.groups,
-                    self.capabilities,
-                    self.securebits,
-                    self.steps,
-                    self.cgroup,
-                )
-            )
-            or hasattr(self.scheduling, "sched_policy")
-            or not isinstance(self.cwd, (str, bytes, type(None)))
-        )
+        self._varies = self._depends_on_more()
         self._changes_credentials = any(
             value is not None for value in (self.user, self.group, self.groups, self.capabilities, self.securebits)
         ) or bool(self.namespaces & n.CLONE_NEWUSER or (self.steps is not None and _has_trait(self.steps, "creds")))
+
+    def _depends_on_more(self) -> bool:
+        looked_up = any(isinstance(each, str) for each in (self.user, self.group, *(self.groups or ())))
+        asks = any(value is not None for value in (self.capabilities, self.securebits, self.steps, self.cgroup))
+        extra = self.env is None and not self._inherits
+        changing = hasattr(self.scheduling, "sched_policy") or not isinstance(self.cwd, (str, bytes, type(None)))
+        return looked_up or asks or extra or changing or bool(self.namespaces & n.CLONE_NEWUSER)
 
     def _check_program(self) -> None:
         self._argv = arguments(self.argv)

@@ -5,6 +5,7 @@
 #include "complain.h"
 #include "extent.h"
 #include "handle.h"
+#include "left.h"
 #include "row.h"
 #include "syscall.h"
 
@@ -128,6 +129,7 @@ rs_prepare(struct rs_call *call, const struct rs_row *row, PyObject *const *args
     call->row = row;
     call->pins = 0;
     call->copies = 0;
+    rs_left_check();
     if (RS_UNLIKELY(count != row->arity))
         return rs_wrong_count(row, count), -1;
     if (RS_UNLIKELY(row->flags & RS_REFUSED))

@@ -51,7 +51,7 @@ raw_hot(const struct rs_row *row, PyObject *const *args, Py_ssize_t count)
     long word[6];
     if (has_memory(row))
         return raw_prepared(row, args, count);
-    if (RS_UNLIKELY(count != row->arity))
+    if (RS_UNLIKELY(count != row->arity || rs_left)) /* what a detached thread left goes with the call */
         return raw_door(row, args, count);
 #pragma GCC unroll 6
     for (unsigned i = 0; i < row->arity; i++)

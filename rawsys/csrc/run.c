@@ -209,7 +209,7 @@ int rs_run_here(struct rs_program_object *self, struct rs_frame *frame)
     return -1;
 }
 
-static PyObject *new_results(struct rs_program_object *self, struct rs_bound *bound)
+PyObject *rs_run_results(struct rs_program_object *self, struct rs_bound *bound)
 {
     struct results *results = (struct results *)PyType_GenericAlloc(results_class ? results_class : rs_results_type, 0);
     if (!results) {
@@ -246,7 +246,7 @@ static PyObject *run(PyObject *object, PyObject *const *args, Py_ssize_t count, 
     int ran = rs_run_here(self, &bound.frame);
     rs_run_end(self, &bound);
     if (ran == 0)
-        return new_results(self, &bound);
+        return rs_run_results(self, &bound);
     PyMem_Free(bound.block);
     return NULL;
 }

@@ -66,6 +66,9 @@ int rs_run_values(struct rs_program_object *self, PyObject *const *given, PyObje
 /* Run with the GIL law and the EINTR law; 0, or -1 when a signal handler raised. */
 int rs_run_here(struct rs_program_object *self, struct rs_frame *frame);
 
+/* The Results of a run that is over; they take the block. */
+PyObject *rs_run_results(struct rs_program_object *self, struct rs_bound *bound);
+
 PyObject *rs_no_new(PyTypeObject *type, PyObject *args, PyObject *keywords); /* these come from Programs only */
 int rs_run_setup(PyObject *module);
 PyObject *rs_run_each(PyObject *self, PyObject *const *args, Py_ssize_t count);

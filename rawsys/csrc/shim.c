@@ -2,14 +2,17 @@
 
 #include <string.h>
 
+#include "atomic.h"
 #include "call.h"
 #include "doors.h"
 #include "fdio.h"
-#include "procparse.h"
+#include "lock.h"
 #include "mapping.h"
+#include "procparse.h"
 #include "run.h"
 #include "signal_owner.h"
 #include "spawn.h"
+#include "thread.h"
 #include "vdso.h"
 
 static int install_types(PyObject *module)
@@ -37,6 +40,9 @@ static const struct {
     {"memory", rs_mapping_setup},
     {"vdso", rs_vdso_setup},
     {"signals", rs_signals_setup},
+    {"atomic", rs_atomic_setup},
+    {"threads", rs_thread_setup},
+    {"lock", rs_lock_setup},
     {"proc", rs_proc_setup},
 };
 

@@ -1,10 +1,12 @@
-/* Signals (not signal.h: a compiler that is shown this folder would take it for libc's): one C handler for all of them, and for each signal a list of owners that it serves.
+/* Signals: one C handler for all of them, and for each signal a list of owners that it serves.
  *
- * Nothing in signal.c knows Python, takes a lock, allocates, or touches libc's errno: it runs in signal context,
- * in any thread, at any instruction.  Owners are changed by one thread at a time (the GIL, or rs_signal_lock).
+ * What signal.c and signal_ring.c do in signal context takes no lock, allocates nothing and does not touch libc's errno:
+ * it may happen in any thread, at any instruction.  Owners come and go one at a time (the GIL, or signal_owner.c's lock).
+ *
+ * The file is not called signal.h: a compiler that is shown this folder would take it for libc's.
  */
-#ifndef RAWSYS_SIGNAL_H
-#define RAWSYS_SIGNAL_H
+#ifndef RAWSYS_SIGNALS_H
+#define RAWSYS_SIGNALS_H
 
 #include <stdatomic.h>
 #include <stddef.h>

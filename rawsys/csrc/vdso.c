@@ -179,7 +179,7 @@ static PyObject *vdso_has_state(PyObject *module, PyObject *const *args, Py_ssiz
 
 static PyMethodDef functions[] = {
     RS_METHOD("clock_gettime_ns", vdso_clock_gettime_ns,
-              "clock_gettime_ns($module, clock, /)\n--\n\n`clock_gettime(2)` by the vDSO: a CLOCK_ constant's time in nanoseconds.\n\n"
+              "clock_gettime_ns($module, clock, /)\n--\n\n`clock_gettime(2)` by the vDSO: a CLOCK constant's time in nanoseconds.\n\n"
               "Clocks that the vDSO cannot read (CPU time of a process or thread) it asks the kernel for by itself.\n\n"
               "Raises OSError (EINVAL) for a clock that does not exist."),
     RS_METHOD("monotonic_ns", vdso_monotonic_ns,

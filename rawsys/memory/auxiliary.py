@@ -60,7 +60,7 @@ class AuxiliaryVector(NamedTuple):
     rseq_align: int | None
     """AT_RSEQ_ALIGN: and their alignment."""
     entries: dict[int, int]
-    """All of it by the kernel's AT_ numbers, those without a name here too."""
+    """All of it by the kernel's AT numbers, those without a name here too."""
 
 
 _FIELDS = {"page_size": 6, "clock_ticks": 17, "uid": 11, "euid": 12, "gid": 13, "egid": 14, "hardware": 16, "hardware2": 26,

@@ -69,7 +69,7 @@ class Mapping(MappingCore):
         self._protect(whole(prot, "prot"), whole(offset, "an offset"), _to_end(length))
 
     def advise(self, advice: int, offset: int = 0, length: int | None = None) -> None:
-        """`madvise(2)`: tell the kernel how it will be used, a MADV_ constant; all of it, or a part (bytes; whole pages).
+        """`madvise(2)`: tell the kernel how it will be used, a MADV constant; all of it, or a part (bytes; whole pages).
 
         Some advice changes what is there: MADV_DONTNEED and MADV_FREE throw contents away, MADV_DONTFORK keeps it from
         children (a part does so for the whole, as far as this owner goes), MADV_GUARD_INSTALL makes pages that cannot be

@@ -34,7 +34,7 @@ def memfd(
     """`memfd_create(2)`: a file in memory of `length` zero bytes, which lives as long as somebody has it open or mapped.
 
     - ``name`` (at most 249 bytes) is shown in /proc only.
-    - ``seals``: F_SEAL_ constants put on at once; `Fd.add_seals` puts on more, `Fd.seals` tells them.
+    - ``seals``: F_SEAL constants put on at once; `Fd.add_seals` puts on more, `Fd.seals` tells them.
     - ``sealable=False``: nobody can put one on.
     - ``executable``: False can never become executable, True says that it is meant to; both need Linux 6.3.
     - ``huge``: the size of its pages (2 MiB, 1 GiB), from the pool of huge pages.

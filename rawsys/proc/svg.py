@@ -20,6 +20,7 @@ _LABEL, _NAME, _NOTE = 510, 640, 950
 _LINE = 17
 _BREAK = 30
 _THIN = 4
+_SEEN = 1.5
 
 # Mid tones: they stand out from white and from black alike.
 _COLOURS = {
@@ -205,7 +206,8 @@ def _wanted(placed: list[_Placed], layout: Layout) -> list[_Label]:
         for item, top, height in _rows(place):
             if isinstance(item, Gap):
                 continue
-            names.append((height, _Label(top + height / 2, item.start, printable(item.name), bytes_text(item.size), False)))
+            if height >= _SEEN or len(place.part.objects) <= 4:
+                names.append((height, _Label(top + height / 2, item.start, printable(item.name), bytes_text(item.size), False)))
             for mark in layout.landmarks:
                 if item.start <= mark.address < item.end:
                     at = _height_of(mark.address, item, top, place.scale)
@@ -217,10 +219,20 @@ def _wanted(placed: list[_Placed], layout: Layout) -> list[_Label]:
 
 
 def _spread(labels: list[_Label]) -> list[tuple[_Label, float]]:
-    """Each label with its own line: as near to its object as the others leave room."""
-    places: list[float] = []
+    """Each label with its own line, as near to what it names as the others leave room: crowds spread both ways."""
+    crowds: list[tuple[float, int]] = []  # of labels on neighbouring lines: where their first one wants to be, how many
     for label in labels:
-        places.append(max(label.at, places[-1] + _LINE if places else _TOP))
+        first, count = label.at, 1
+        while crowds and crowds[-1][0] + crowds[-1][1] * _LINE > first:
+            other, others = crowds.pop()
+            first = (other * others + (first - others * _LINE) * count) / (others + count)
+            count += others
+        crowds.append((first, count))
+    places: list[float] = []
+    for first, count in crowds:
+        places += [max(first, _TOP) + index * _LINE for index in range(count)]
+    for index in range(1, len(places)):
+        places[index] = max(places[index], places[index - 1] + _LINE)
     limit = float(_BOTTOM)
     for index in range(len(places) - 1, -1, -1):
         places[index] = min(places[index], limit)
@@ -278,7 +290,7 @@ def _legend(layout: Layout) -> list[str]:
         if kind in used:
             lines.append(f'<rect x="{x}" y="686" width="13" height="13" fill="{_COLOURS[kind]}"/>')
             lines.append(f'<text class="ink" x="{x + 19}" y="697">{WORDS[kind]}</text>')
-            x += 38 + 7 * len(WORDS[kind])
+            x += 42 + 7 * len(WORDS[kind])
     return lines
 
 

@@ -112,7 +112,7 @@ def _run(work: Callable[..., object], args: tuple[object, ...]) -> Never:
         except SystemExit as request:
             code = _code_of_exit(request.code)
         except BaseException:  # noqa: BLE001 - whatever it is, it must not reach the parent's frames
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            sys.excepthook(*sys.exc_info())
         flush()
     finally:
         raw.exit_group(code & 0xFF)
