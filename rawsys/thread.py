@@ -1,4 +1,4 @@
-"""Threads with their own stack, CPUs, policy and name from the first instruction; bodies in Python or without the GIL.
+"""Threads with their own stack, CPUs, policy and name from the first instruction; bodies in Python or without the GIL::
 
     handle = ThreadHandle.spawn(work, 42, name="worker", affinity={1})
     result = handle.join()                       # what work gave, or its exception

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -49,6 +50,22 @@ def test_one_thread_holds_it(make: Callable[[], Mutex]) -> None:
     assert not mutex.locked()
     assert mutex.acquire(timeout=0, recover=True)
     mutex.release()
+
+
+@both
+def test_answers_are_counted(make: Callable[[], Mutex]) -> None:
+    """True, False and None that it gives are references of their own, whichever Python's headers it was built with."""
+    mutex = make()
+    before = [sys.getrefcount(value) for value in (True, False, None)]
+    for _ in range(1000):
+        mutex.acquire()
+        mutex.locked()
+        mutex.release()
+        mutex.locked()
+        with mutex:
+            pass
+    after = [sys.getrefcount(value) for value in (True, False, None)]
+    assert all(abs(a - b) < 100 for a, b in zip(before, after, strict=True))
 
 
 @both

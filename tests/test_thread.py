@@ -186,6 +186,9 @@ def test_stacks_at_the_edge() -> None:
     assert ThreadHandle.spawn(own_stack, stack_size=131072).join()[0] >= 131072
     with pytest.raises(ValueError):
         ThreadHandle.spawn(print, priority=5)
+    for wide in ({"policy": (1 << 32) + 1}, {"nice": 1 << 32}, {"policy": 3, "priority": 1 << 32}):
+        with pytest.raises(OverflowError):
+            ThreadHandle.spawn(print, **wide)
     for name in ("stack_size", "guard_size"):
         with pytest.raises(ValueError):
             ThreadHandle.spawn(print, **{name: -1})

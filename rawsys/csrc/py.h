@@ -9,8 +9,12 @@
  * limited API of 3.11 is asked for: a module built there would take a reference from 3.11's None with every call that
  * gives None, until the interpreter dies of it. */
 #undef Py_RETURN_NONE
+#undef Py_RETURN_TRUE
+#undef Py_RETURN_FALSE
 #undef Py_RETURN_NOTIMPLEMENTED
 #define Py_RETURN_NONE return Py_NewRef(Py_None)
+#define Py_RETURN_TRUE return Py_NewRef(Py_True)
+#define Py_RETURN_FALSE return Py_NewRef(Py_False)
 #define Py_RETURN_NOTIMPLEMENTED return Py_NewRef(Py_NotImplemented)
 
 /* Likewise the formats with '#' (Py_BuildValue, PyArg_Parse): 3.13's headers call functions that on older versions take

@@ -41,26 +41,36 @@ static void read_mask(struct rs_wishes *w, PyObject *mask)
         memcpy(w->mask, bytes, w->mask_size = (size_t)size);
 }
 
+/* A number that the kernel takes as an int: 1, 0 for None, or -1 with an exception. */
+static int wished_int(PyObject *wish, int *number)
+{
+    if (wish == Py_None)
+        return 0;
+    long value = PyLong_AsLong(wish);
+    if (!PyErr_Occurred() && value != (int)value)
+        PyErr_Format(PyExc_OverflowError, "%ld does not fit into 32 bits", value);
+    *number = (int)value;
+    return PyErr_Occurred() ? -1 : 1;
+}
+
 /* (stack_size, guard_size, affinity, policy, priority, nice, name, signals); None: as it comes. */
 static int read_wishes(struct rs_wishes *w, PyObject *wishes)
 {
-    PyObject *guard, *mask, *policy, *nice, *name, *signals;
+    PyObject *guard, *affinity, *policy, *nice, *name, *signals;
     if (wishes == Py_None)
         return 0;
-    if (!PyArg_ParseTuple(wishes, "nOOOiOOO", &w->stack_size, &guard, &mask, &policy, &w->priority, &nice, &name, &signals))
+    if (!PyArg_ParseTuple(wishes, "nOOOiOOO", &w->stack_size, &guard, &affinity, &policy, &w->priority, &nice, &name, &signals))
         return -1;
     if ((w->has_guard = guard != Py_None))
         w->guard_size = PyLong_AsSize_t(guard);
-    if ((w->has_policy = policy != Py_None))
-        w->policy = (int)PyLong_AsLong(policy);
-    if ((w->has_nice = nice != Py_None))
-        w->nice = (int)PyLong_AsLong(nice);
+    if ((w->has_policy = wished_int(policy, &w->policy)) < 0 || (w->has_nice = wished_int(nice, &w->nice)) < 0)
+        return -1;
     if ((w->has_mask = signals != Py_None))
         w->signals = PyLong_AsUnsignedLong(signals);
     if ((w->has_name = name != Py_None))
         read_name(w, name);
-    if (mask != Py_None)
-        read_mask(w, mask);
+    if (affinity != Py_None)
+        read_mask(w, affinity);
     return PyErr_Occurred() ? -1 : 0;
 }
 

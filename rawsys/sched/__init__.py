@@ -1,7 +1,7 @@
 """Scheduling of threads: which CPUs, which policy, how nice, under which name.
 
 The kernel keeps all of this for each thread. Every function takes a `tid`, 0 for the calling thread; a process number
-means the first thread of that process, and the others of it stay as they are. New threads and children inherit.
+means the first thread of that process, and the others of it stay as they are. New threads and children inherit::
 
     before = affinity()
     holds = set_affinity({0, 1})           # what the kernel made of it: CPUs outside the cpuset are left out

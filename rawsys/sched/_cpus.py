@@ -13,7 +13,7 @@ class Cache(NamedTuple):
     """A cache of a CPU; sizes in bytes, None for what the kernel does not tell."""
 
     level: int
-    type: str
+    kind: str
     """``Data``, ``Instruction`` or ``Unified``."""
     size: int | None
     line_size: int | None

@@ -1,4 +1,4 @@
-"""Atomics, and locks made of them: within a process, or ``at(buffer, offset)`` between processes that share memory.
+"""Atomics, and locks made of them: within a process, or ``at(buffer, offset)`` between processes that share memory::
 
     counter = AtomicU64()                  # fetch_add(1) at the cost of a method call
     lock = Mutex()                         # with lock: ...

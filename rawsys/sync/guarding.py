@@ -19,7 +19,7 @@ __all__ = ["Condition", "RWLock"]
 
 
 class Condition(Words):
-    """Waiting for something to become true that a `Mutex` protects.
+    """Waiting for something to become true that a `Mutex` protects::
 
         with condition:
             condition.wait_for(lambda: queue)
@@ -129,7 +129,7 @@ class Condition(Words):
 
 
 class RWLock(Words):
-    """Many readers or one writer; a writer that waits goes before new readers, so that it gets its turn.
+    """Many readers or one writer; a writer that waits goes before new readers, so that it gets its turn::
 
         with lock.read(): ...
         with lock.write(timeout=1): ...
