@@ -2,8 +2,8 @@ from typing import Never
 
 from rawsys import constants as constants
 from rawsys import errors as errors
-from rawsys import proc as proc
 from rawsys import memory as memory
+from rawsys import proc as proc
 from rawsys import raw as raw
 from rawsys import sched as sched
 from rawsys import signals as signals

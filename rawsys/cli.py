@@ -7,7 +7,7 @@ import fnmatch
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rawsys.table import TABLE, Entry
 
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: object, words: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".", epilog=_EPILOG)
-        made.set_defaults(run=run)
+        made.set_defaults(run=run, command=name)
         return made
 
     command("tour", _tour, "what the library does, shown on the live kernel")
@@ -121,7 +121,33 @@ def _parser() -> argparse.ArgumentParser:
     info = command("info", _info, "the kernel, and which newer calls it has")
     info.add_argument("--json", action="store_true", help="print JSON")
     command("bench", _bench, "a few benchmarks against the standard library, in seconds")
+    _processes(command)
     return parser
+
+
+def _processes(command: Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]) -> None:
+    """The commands about processes."""
+    shown = command("process", _proc, "the parts of a process on one screen")
+    shown.add_argument("pid", nargs="?", type=int, metavar="PID", help="default: what called this, a shell")
+    drawn = command("maps", _proc, "where the memory of a process lies, drawn")
+    drawn.add_argument(
+        "pid", nargs="?", type=int, metavar="PID", help="default: this process, with landmarks of its own"
+    )
+    drawn.add_argument("--all", action="store_true", help="show every object, the small ones too")
+    drawn.add_argument("--svg", metavar="FILE", help="write a picture for a slide ('-': to standard output)")
+    drawn.add_argument("--json", action="store_true", help="print the regions and landmarks as JSON")
+    listed = command("ps", _proc, "all processes")
+    listed.add_argument("--tree", action="store_true", help="children below their parents")
+    keys = ["pid", "ppid", "name", "state", "rss", "time", "start", "threads", "nice"]
+    words = f"one of {', '.join(keys)}; rss, time and threads: the largest first"
+    listed.add_argument("--sort", choices=keys, metavar="KEY", help=words)
+    listed.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _proc(arguments: argparse.Namespace) -> int:
+    from rawsys.proc import commands
+
+    return commands.run(arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

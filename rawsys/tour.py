@@ -167,6 +167,32 @@ def owned_memory() -> None:
     )
 
 
+def where_memory_lies() -> None:
+    """Where the memory of this process lies"""
+    from rawsys import proc
+
+    layout = proc.layout()
+    for mark in sorted(layout.landmarks, key=lambda mark: -mark.address):
+        kind = mark.region.kind if mark.region else "nothing"
+        print(f"  {mark.address:14x}  {mark.name:24} in {kind}")
+    print("  High addresses first: the stack grows down, the heap grows up, mappings fill what is between.")
+    print("  `rawsys maps` draws it, `rawsys maps --svg FILE` makes a picture.")
+
+
+def all_processes() -> None:
+    """All processes in one snapshot"""
+    from rawsys import proc
+
+    begin = time.perf_counter()
+    found = proc.processes()
+    took = time.perf_counter() - begin
+    print(f"  proc.processes(): {len(found)} processes in {took * 1000:.1f} ms, two crossings, three calls each")
+    for process in sorted(found, key=lambda process: -process.rss)[:3]:
+        print(
+            f"  {process.pid:>7}  {process.name:16} {process.rss // 1024**2:>5} MiB resident, {process.threads} threads"
+        )
+
+
 CHAPTERS: list[Callable[[], None]] = [
     lowest_level,
     process_parts,
@@ -174,6 +200,8 @@ CHAPTERS: list[Callable[[], None]] = [
     closed_under_a_reader,
     many_calls,
     owned_memory,
+    where_memory_lies,
+    all_processes,
 ]
 
 
@@ -184,4 +212,6 @@ def main() -> None:
     for number, chapter in enumerate(CHAPTERS, 1):
         print(f"\n{number}. {chapter.__doc__}")
         chapter()
-    print("\nMore: rawsys syscalls openat, rawsys info, rawsys bench, rawsys --help")
+    print(
+        "\nMore: rawsys syscalls openat, rawsys process, rawsys maps, rawsys ps, rawsys info, rawsys bench, rawsys --help"
+    )

@@ -14,7 +14,7 @@ _ESCAPED = re.compile(rb"\\([0-7]{3}|n|\\)")
 
 
 def unescaped(text: bytes) -> str:
-    """A name as the kernel escapes it: octal numbers, and in status also \\n and a doubled backslash."""
+    """A name as the kernel escapes it: octal numbers, and in status also a letter n and a doubled backslash."""
     plain = {b"n": b"\n", b"\\": b"\\"}
     return os.fsdecode(_ESCAPED.sub(lambda found: plain.get(found[1]) or bytes([int(found[1], 8) & 255]), text))
 
@@ -166,7 +166,14 @@ def open_file(fd: int, target: str, mode: int | None, info: dict[str, str]) -> O
     )
 
 
-_TYPES = {0o040000: "directory", 0o020000: "device", 0o060000: "device", 0o010000: "pipe", 0o140000: "socket", 0o120000: "symlink"}
+_TYPES = {
+    0o040000: "directory",
+    0o020000: "device",
+    0o060000: "device",
+    0o010000: "pipe",
+    0o140000: "socket",
+    0o120000: "symlink",
+}
 
 
 def _kind(target: str, mode: int | None) -> str:

@@ -27,7 +27,12 @@ def mark_bss(regions: list[_R], stack_pointers: list[int]) -> None:
     Python's arenas and malloc's blocks often lie directly above a library.  Where they are merged with its BSS into one
     region, that is BSS.  A file that cannot be read is believed by the place.
     """
-    found = [(index, first) for index, region in enumerate(regions) if region.kind == "bss" for first in [_first(regions, index)]]
+    found = [
+        (index, first)
+        for index, region in enumerate(regions)
+        if region.kind == "bss"
+        for first in [_first(regions, index)]
+    ]
     _learn([first for _, first in found])
     for index, first in found:
         region = regions[index]
@@ -62,7 +67,9 @@ def _learn(programs: list[_R]) -> None:
     fd = p.openat(_AT_FDCWD, path, _FLAGS, 0)
     step = p.pread64(fd, data, _HEAD, 0, retry=True)
     p.close(fd, always=True)
-    for key, head in zip(new, p.run_each([name.encode("utf-8", "surrogateescape") for name in new.values()], collect=step), strict=True):
+    for key, head in zip(
+        new, p.run_each([name.encode("utf-8", "surrogateescape") for name in new.values()], collect=step), strict=True
+    ):
         _spans[key] = _span(head) if isinstance(head, bytes) else 0
 
 
@@ -74,7 +81,7 @@ def _span(head: bytes) -> int:
     size, count = struct.unpack_from("<HH", head, 54)
     if size < 56 or table + size * count > len(head):
         return 0
-    segments = [struct.unpack_from("<IIQQQQQQ", head, table + size * i) for i in range(count)]
+    segments: list[tuple[int, ...]] = [struct.unpack_from("<IIQQQQQQ", head, table + size * i) for i in range(count)]
     loads = [(address, memory) for kind, _, _, address, _, _, memory, _ in segments if kind == _PT_LOAD]
     if not loads:
         return 0

@@ -41,7 +41,9 @@ def draw(layout: Layout, width: int, *, colour: bool, whole: bool) -> str:
     """See `Layout.draw`."""
     pen = _Pen(width, colour)
     found = parts(layout.regions)
-    pen.lines.append(pen.paint(f"The address space of {printable(layout.name)}, process {layout.pid}; high addresses first", 1))
+    pen.lines.append(
+        pen.paint(f"The address space of {printable(layout.name)}, process {layout.pid}; high addresses first", 1)
+    )
     for index, part in enumerate(found):
         _part(pen, part, layout.landmarks, whole)
         if index + 1 < len(found):
@@ -55,7 +57,9 @@ def draw(layout: Layout, width: int, *, colour: bool, whole: bool) -> str:
 
 def _legend(pen: _Pen, layout: Layout) -> list[str]:
     used = {region.kind for region in layout.regions}
-    shown = dict.fromkeys((letter, code, words) for kind, (letter, code, words) in _LETTERS.items() if kind in used and words)
+    shown = dict.fromkeys(
+        (letter, code, words) for kind, (letter, code, words) in _LETTERS.items() if kind in used and words
+    )
     lines, line, length = [], "", 0
     for letter, code, words in shown:
         if length + len(words) + 4 > pen.width:

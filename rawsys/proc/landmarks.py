@@ -42,16 +42,22 @@ class Layout(NamedTuple):
         kinds = {region.kind for region in self.regions}
         said = []
         if "vsyscall" in kinds:
-            said.append("vsyscall: one page at the very top, at the same address in every process; a relic that only traps.")
+            said.append(
+                "vsyscall: one page at the very top, at the same address in every process; a relic that only traps."
+            )
         if "stack" in kinds:
-            said.append("Stack: the first thread's, high up. It grows down: each call puts its variables below its caller's.")
+            said.append(
+                "Stack: the first thread's, high up. It grows down: each call puts its variables below its caller's."
+            )
         said.append(
             "Mapped memory: each new mapping goes below the last one, from the stack towards the heap: "
             "the vDSO, libraries, large mallocs, stacks of other threads."
         )
         if "heap" in kinds:
             said.append("Heap: small mallocs, just above the program. It grows up, as brk() moves its end.")
-        said.append("Program: code, constants, initialised data, BSS, in the order of its file; at a random place if it is a PIE.")
+        said.append(
+            "Program: code, constants, initialised data, BSS, in the order of its file; at a random place if it is a PIE."
+        )
         return said
 
     def draw(self, width: int = 80, *, colour: bool = False, whole: bool = False) -> str:
@@ -78,8 +84,9 @@ def layout(pid: r.Who = None) -> Layout:
     """The address space of a process with landmarks in it.
 
     Of this process (None): a variable on the stack of the calling thread, a small malloc (64 bytes) and a large one
-    (1 MiB, or more where malloc has learnt to keep such blocks in the heap; never touched, given back at once), an initialised variable, a BSS variable, a function, and the vDSO.  In a
-    thread other than the first, malloc takes small blocks from mapped memory too.
+    (1 MiB, or more where malloc has learnt to keep such blocks in the heap; never touched, given back at once), an
+    initialised variable, a BSS variable, a function, and the vDSO.  In a thread other than the first, malloc takes small
+    blocks from mapped memory too.
 
     Of another one what the kernel knows: its arguments, the beginnings of code, data and heap, the entry, the dynamic
     linker, the vDSO.
@@ -91,10 +98,12 @@ def layout(pid: r.Who = None) -> Layout:
     process = parse_stat(r.content(text, f"{base}/stat"))
     vectors = _auxv(auxv) if isinstance(auxv, bytes) else {}
     # Malloc keeps blocks in the heap that are smaller than what was freed before; above 32 MiB it maps all.
-    for size in (1 << 20, 4 << 20, 16 << 20, 64 << 20):
-        made = _layout(pid, process, vectors, size)
-        if pid is not None or all(mark.region and mark.region.kind != "heap" for mark in made.landmarks[2:3]):
+    made = _layout(pid, process, vectors, 1 << 20)
+    for size in (4 << 20, 16 << 20, 64 << 20):
+        large = made.landmarks[2].region if pid is None else None
+        if large is None or large.kind != "heap":
             break
+        made = _layout(pid, process, vectors, size)
     return made
 
 

@@ -94,7 +94,9 @@ def parts(regions: Sequence[Region]) -> list[Part]:
         if apart or previous is None:
             made.append([])
         elif thing.start > end:
-            reserved = any(region.start >= end and region.end <= thing.start and region.kind == "guard" for region in regions)
+            reserved = any(
+                region.start >= end and region.end <= thing.start and region.kind == "guard" for region in regions
+            )
             made[-1].append(Gap(end, thing.start, reserved))
         made[-1].append(thing)
         previous, end = thing, thing.end

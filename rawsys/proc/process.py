@@ -98,11 +98,17 @@ class Process:
         return [os.fsdecode(word) for word in text.removesuffix(b"\0").split(b"\0")] if text else []
 
     def environ(self) -> dict[str, str]:
-        """`proc_pid_environ(5)`: the environment it was started with; later changes are not in it.  {} for a kernel thread or a zombie.
+        """`proc_pid_environ(5)`: the environment it was started with; later changes are not in it.
+
+        {} for a kernel thread or a zombie.
 
         Needs the right to trace it.  Of a name that is there twice, the first one counts, as it does for getenv.
         """
-        pairs = [os.fsdecode(entry).partition("=") for entry in self._read("environ", without_memory=b"").split(b"\0") if entry]
+        pairs = [
+            os.fsdecode(entry).partition("=")
+            for entry in self._read("environ", without_memory=b"").split(b"\0")
+            if entry
+        ]
         return {name: value for name, equals, value in reversed(pairs) if equals}
 
     def executable(self) -> str | None:

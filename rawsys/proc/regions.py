@@ -53,7 +53,10 @@ class Region(NamedTuple):
 
 
 class MemoryRegion(NamedTuple):
-    """A `Region` with what the memory behind it is, `proc_pid_smaps(5)`.  All sizes in bytes; 0 where the kernel has no such count."""
+    """A `Region` with what the memory behind it is, `proc_pid_smaps(5)`.
+
+    All sizes in bytes; 0 where the kernel has no such count.
+    """
 
     start: int
     """First address."""

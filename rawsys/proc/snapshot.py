@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from rawsys._native.proc import parse_stats
-from rawsys.program import Program
 from rawsys.proc.stat import Stat
+from rawsys.program import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Branch(NamedTuple):
     process: Stat
     """The process."""
     children: tuple[Branch, ...]
-    """The processes that it is the parent of, in the order of their numbers."""
+    """The processes that it is the parent of, in the order of the snapshot."""
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, Stat]]:
         """This process and all below it, parents first, each with its depth."""
@@ -111,11 +111,12 @@ class Branch(NamedTuple):
 
 
 def process_tree(snapshot: Iterable[Stat] | None = None) -> list[Branch]:
-    """The processes of a snapshot (None: a new one) as trees: those whose parent is not in it, in the order of pids.
+    """The processes of a snapshot (None: a new one) as trees: those whose parent is not in it.
 
-    In the whole machine these are init (1) and the kernel's thread 2; in a pid namespace more.
+    Brothers are in the order of the snapshot, which is that of pids unless it was sorted.  In the whole machine the roots
+    are init (1) and the kernel's thread 2; in a pid namespace there are more.
     """
-    found = sorted(processes() if snapshot is None else snapshot, key=lambda process: process.pid)
+    found = list(processes() if snapshot is None else snapshot)
     known = {process.pid for process in found}
     below: dict[int, list[Stat]] = {}
     roots = []

@@ -33,9 +33,9 @@ def maps(pid: r.Who = None) -> list[Region]:
     A kernel thread and a zombie have none.  In names, spaces and newlines are right, and `deleted` says whether the
     file has lost its name, which the kernel writes as a suffix that a name may have of its own.
 
-    What the process maps meanwhile may or may not be there; the regions never overlap.  A process that executes
-    another program meanwhile is read again.  `bss` may have anonymous memory at its end that the kernel has merged with it; a stack of another
-    thread is found by the thread's stack pointer, or, while that thread runs, by the guard page below it.
+    What the process maps meanwhile may or may not be there; the regions never overlap.  A process that executes another
+    program meanwhile is read again.  `bss` may have anonymous memory at its end that the kernel has merged with it.  A
+    stack of another thread is found by the thread's stack pointer, or, while that thread runs, by the guard page below.
 
     Raises ProcessLookupError when there is no such process (any more), PermissionError without the right to trace it.
     """
@@ -188,7 +188,9 @@ def _query(address: int, base: str) -> Region | int | None:
     from rawsys import structs
 
     memory = bytearray(4096)
-    query = structs.procmap_query(size=104, query_addr=address, vma_name_size=len(memory), vma_name_addr=structs.address_of(memory))
+    query = structs.procmap_query(
+        size=104, query_addr=address, vma_name_size=len(memory), vma_name_addr=structs.address_of(memory)
+    )
     try:
         file = Fd.open(f"{base}/maps")
     except (FileNotFoundError, ProcessLookupError):

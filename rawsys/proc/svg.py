@@ -28,6 +28,11 @@ _COLOURS = {
     "stack": "#d6494b", "thread_stack": "#e38384", "file": "#57a5a0", "shared": "#a3709b", "vdso": "#8d7b68", "vvar": "#ab9c8b",
     "vsyscall": "#8d7b68", "guard": "#9a9a9a",
 }  # fmt: skip
+_SVG = (
+    f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" '
+    'role="img" aria-labelledby="title desc">'
+)
+_HOW = "High addresses are at the top. To scale within each part; gaps are marked with their size."
 _STYLE = """
   .paper { fill: #ffffff } .ink { fill: #1d1d1f } .pale { fill: #5f6368 } .rule { stroke: #8a8f94; fill: none }
   .edge { stroke: #1d1d1f; fill: none }
@@ -81,14 +86,13 @@ def svg(layout: Layout) -> str:
     head = f"The address space of {name}, process {layout.pid}"
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" '
-            'role="img" aria-labelledby="title desc">',
+            _SVG,
             f'<title id="title">{head}</title>',
             f'<desc id="desc">{_described(placed, layout)}</desc>',
             f"<style>{_STYLE}\n</style>",
             f'<rect class="paper" width="{_WIDTH}" height="{_HEIGHT}"/>',
             f'<text class="ink head" x="40" y="46">{head}</text>',
-            '<text class="pale" x="40" y="70">High addresses are at the top. To scale within each part; gaps are marked with their size.</text>',
+            f'<text class="pale" x="40" y="70">{_HOW}</text>',
             *body,
             "</svg>",
             "",
@@ -153,17 +157,23 @@ def _drawn(kind: str, thing: Object) -> bool:
 
 
 def _part(place: _Placed) -> list[str]:
-    lines = [f'<g><title>{escape(place.part.title)}, {bytes_text(_mapped(place.part))}</title>']
+    lines = [f"<g><title>{escape(place.part.title)}, {bytes_text(_mapped(place.part))}</title>"]
     for item, top, height in _rows(place):
         lines += _gap(item, top, height) if isinstance(item, Gap) else _object(item, top, place.scale)
     lines.append(f'<rect class="edge" x="{_LEFT}" y="{place.top:.1f}" width="{_COLUMN}" height="{place.height:.1f}"/>')
-    lines.append(f'<text class="pale mono" x="{_LEFT - 10}" y="{place.top + 9:.1f}" text-anchor="end">{place.part.end:x}</text>')
+    lines.append(
+        f'<text class="pale mono" x="{_LEFT - 10}" y="{place.top + 9:.1f}" text-anchor="end">{place.part.end:x}</text>'
+    )
     if place.height >= 24:
         low = place.top + place.height
-        lines.append(f'<text class="pale mono" x="{_LEFT - 10}" y="{low:.1f}" text-anchor="end">{place.part.start:x}</text>')
+        lines.append(
+            f'<text class="pale mono" x="{_LEFT - 10}" y="{low:.1f}" text-anchor="end">{place.part.start:x}</text>'
+        )
     if place.height >= 44:
         middle = place.top + place.height / 2 + 4
-        lines.append(f'<text class="ink part" x="{_LEFT - 10}" y="{middle:.1f}" text-anchor="end">{escape(place.part.title)}</text>')
+        lines.append(
+            f'<text class="ink part" x="{_LEFT - 10}" y="{middle:.1f}" text-anchor="end">{escape(place.part.title)}</text>'
+        )
     return [*lines, "</g>"]
 
 
@@ -172,7 +182,8 @@ def _object(thing: Object, top: float, scale: float) -> list[str]:
     for region in reversed(thing.regions):
         if _drawn(region.kind, thing):
             height = region.size * scale
-            words = f"{printable(thing.name)}: {WORDS[region.kind]}, {bytes_text(region.size)}, {region.start:x}-{region.end:x} {region.perms}"
+            where = f"{region.start:x}-{region.end:x} {region.perms}"
+            words = f"{printable(thing.name)}: {WORDS[region.kind]}, {bytes_text(region.size)}, {where}"
             lines.append(
                 f'<rect x="{_LEFT}" y="{top:.2f}" width="{_COLUMN}" height="{max(height, 0.6):.2f}" fill="{_COLOURS[region.kind]}">'
                 f"<title>{escape(words)}</title></rect>"
@@ -184,16 +195,23 @@ def _object(thing: Object, top: float, scale: float) -> list[str]:
 def _gap(gap: Gap, top: float, height: float) -> list[str]:
     words = f"{bytes_text(gap.size)} {'reserved' if gap.reserved else 'free'}"
     middle = top + height / 2
-    return [f'<path class="rule" d="M{_LEFT} {middle:.1f}h{_COLUMN}" stroke-dasharray="2 4"><title>{words}</title></path>']
+    return [
+        f'<path class="rule" d="M{_LEFT} {middle:.1f}h{_COLUMN}" stroke-dasharray="2 4"><title>{words}</title></path>'
+    ]
 
 
 def _break(upper: _Placed, lower: _Placed) -> list[str]:
     """Between two parts: a broken line and the size of what is free."""
     size = bytes_text(upper.part.start - lower.part.end)
     top = upper.top + upper.height
-    sides = [f'<path class="rule" stroke-dasharray="3 4" d="M{x} {top:.1f}v{_BREAK}"/>' for x in (_LEFT, _LEFT + _COLUMN)]
+    sides = [
+        f'<path class="rule" stroke-dasharray="3 4" d="M{x} {top:.1f}v{_BREAK}"/>' for x in (_LEFT, _LEFT + _COLUMN)
+    ]
     middle = top + _BREAK / 2 + 4
-    return [*sides, f'<text class="pale" x="{_LEFT + _COLUMN / 2}" y="{middle:.1f}" text-anchor="middle">{size} free</text>']
+    return [
+        *sides,
+        f'<text class="pale" x="{_LEFT + _COLUMN / 2}" y="{middle:.1f}" text-anchor="middle">{size} free</text>',
+    ]
 
 
 # ---- the labels ----
@@ -207,7 +225,9 @@ def _wanted(placed: list[_Placed], layout: Layout) -> list[_Label]:
             if isinstance(item, Gap):
                 continue
             if height >= _SEEN or len(place.part.objects) <= 4:
-                names.append((height, _Label(top + height / 2, item.start, printable(item.name), bytes_text(item.size), False)))
+                names.append(
+                    (height, _Label(top + height / 2, item.start, printable(item.name), bytes_text(item.size), False))
+                )
             for mark in layout.landmarks:
                 if item.start <= mark.address < item.end:
                     at = _height_of(mark.address, item, top, place.scale)
@@ -243,20 +263,27 @@ def _spread(labels: list[_Label]) -> list[tuple[_Label, float]]:
 def _labels(placed: list[tuple[_Label, float]]) -> list[str]:
     lines, edge = [], _LEFT + _COLUMN
     for label, y in placed:
-        lines.append(f'<path class="{"edge" if label.mark else "rule"}" d="M{edge} {label.at:.1f}L{edge + 22} {label.at:.1f}L{_LABEL - 26} {y:.1f}H{_LABEL - 6}"/>')
+        way = f"M{edge} {label.at:.1f}H{edge + 22}L{_LABEL - 26} {y:.1f}H{_LABEL - 6}"
+        lines.append(f'<path class="{"edge" if label.mark else "rule"}" d="{way}"/>')
         lines.append(f'<text class="pale mono" x="{_LABEL}" y="{y + 4:.1f}">{label.address:x}</text>')
         if label.mark:
             lines.append(f'<circle class="ink" cx="{edge}" cy="{label.at:.1f}" r="3"/>')
             lines.append(f'<text class="ink mark" x="{_NAME}" y="{y + 4:.1f}">{escape(label.text)}</text>')
         else:
             text = label.text if len(label.text) <= 26 else label.text[:25] + "…"
-            lines.append(f'<text class="ink" x="{_NAME}" y="{y + 4:.1f}">{escape(text)} <tspan class="pale">{label.size}</tspan></text>')
+            lines.append(
+                f'<text class="ink" x="{_NAME}" y="{y + 4:.1f}">{escape(text)} <tspan class="pale">{label.size}</tspan></text>'
+            )
     return lines
 
 
 _NOTES = {
     "stack": ("The first thread's stack:", "it grows down"),
-    "mapped memory": ("Libraries, large mallocs, the vDSO,", "stacks of other threads:", "each new mapping goes below the last"),
+    "mapped memory": (
+        "Libraries, large mallocs, the vDSO,",
+        "stacks of other threads:",
+        "each new mapping goes below the last",
+    ),
     "heap": ("Small mallocs:", "it grows up"),
     "program": ("The program as its file has it:", "code, constants, data, BSS"),
     "vsyscall": ("At the same place in every process",),
@@ -276,9 +303,8 @@ def _notes(placed: list[_Placed]) -> list[str]:
         if place.part.title in _ARROWS:
             way = _ARROWS[place.part.title]
             middle = y + 17 * (len(words) - 1) / 2 - 4
-            lines.append(
-                f'<path class="edge" stroke-width="1.5" d="M{_NOTE - 16} {middle - 12 * way:.1f}v{24 * way}m-5 {-6 * way}l5 {6 * way}l5 {-6 * way}"/>'
-            )
+            arrow = f"M{_NOTE - 16} {middle - 12 * way:.1f}v{24 * way}m-5 {-6 * way}l5 {6 * way}l5 {-6 * way}"
+            lines.append(f'<path class="edge" stroke-width="1.5" d="{arrow}"/>')
         free = y + 17 * len(words) + 8
     return lines
 
@@ -286,11 +312,11 @@ def _notes(placed: list[_Placed]) -> list[str]:
 def _legend(layout: Layout) -> list[str]:
     used = {region.kind for region in layout.regions} - {"guard", "vsyscall"}
     lines, x = [], 40
-    for kind in _COLOURS:
+    for kind, colour in _COLOURS.items():
         if kind in used:
-            lines.append(f'<rect x="{x}" y="686" width="13" height="13" fill="{_COLOURS[kind]}"/>')
+            lines.append(f'<rect x="{x}" y="686" width="13" height="13" fill="{colour}"/>')
             lines.append(f'<text class="ink" x="{x + 19}" y="697">{WORDS[kind]}</text>')
-            x += 42 + 7 * len(WORDS[kind])
+            x += round(38 + 7.6 * len(WORDS[kind]))
     return lines
 
 
@@ -301,6 +327,8 @@ def _described(placed: list[_Placed], layout: Layout) -> str:
         part = place.part
         largest = sorted(part.objects, key=lambda thing: -thing.size)[:4]
         names = ", ".join(f"{printable(thing.name)} ({bytes_text(thing.size)})" for thing in largest)
-        said.append(f"{part.title.capitalize()}: {part.start:x} to {part.end:x}, {bytes_text(_mapped(part))}, with {names}.")
+        said.append(
+            f"{part.title.capitalize()}: {part.start:x} to {part.end:x}, {bytes_text(_mapped(part))}, with {names}."
+        )
     said += [f"{mark.name.capitalize()} lies at {mark.address:x}." for mark in layout.landmarks]
     return escape(" ".join(said + layout.order()))

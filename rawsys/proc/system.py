@@ -9,7 +9,20 @@ from rawsys.batch import read_files
 from rawsys.proc import _parsing as parsing
 from rawsys.proc.records import Mount
 
-__all__ = ["CpuTimes", "Load", "Pressure", "Stall", "SystemStat", "Uptime", "loadavg", "meminfo", "mounts", "pressure", "stat", "uptime"]
+__all__ = [
+    "CpuTimes",
+    "Load",
+    "Pressure",
+    "Stall",
+    "SystemStat",
+    "Uptime",
+    "loadavg",
+    "meminfo",
+    "mounts",
+    "pressure",
+    "stat",
+    "uptime",
+]
 
 _TICKS = 100
 
@@ -118,7 +131,9 @@ def _text(path: str) -> bytes:
 def stat() -> SystemStat:
     """`proc_stat(5)`: processor times, switches, start of the machine."""
     rows = [line.split() for line in _text("/proc/stat").decode().splitlines()]
-    cpus = {row[0][3:]: CpuTimes(*(int(word) / _TICKS for word in row[1:11])) for row in rows if row[0].startswith("cpu")}
+    cpus = {
+        row[0][3:]: CpuTimes(*(int(word) / _TICKS for word in row[1:11])) for row in rows if row[0].startswith("cpu")
+    }
     number = {row[0]: int(row[1]) for row in rows if not row[0].startswith("cpu")}
     return SystemStat(
         cpu=cpus.pop(""),
@@ -158,7 +173,9 @@ def pressure() -> dict[str, Pressure]:
     """Pressure stall information by resource: cpu, memory, io (and irq); {} where the kernel does not keep it."""
     names = ("cpu", "memory", "io", "irq")
     answers = read_files([f"/proc/pressure/{name}" for name in names])
-    return {name: _pressure(text) for name, text in zip(names, answers, strict=True) if isinstance(text, bytes) and text}
+    return {
+        name: _pressure(text) for name, text in zip(names, answers, strict=True) if isinstance(text, bytes) and text
+    }
 
 
 def _pressure(text: bytes) -> Pressure:
