@@ -41,9 +41,8 @@ def draw(layout: Layout, width: int, *, colour: bool, whole: bool) -> str:
     """See `Layout.draw`."""
     pen = _Pen(width, colour)
     found = parts(layout.regions)
-    pen.lines.append(
-        pen.paint(f"The address space of {printable(layout.name)}, process {layout.pid}; high addresses first", 1)
-    )
+    title = f"The address space of {printable(layout.name)}, process {layout.pid}; high addresses first"
+    pen.lines.append(pen.paint(title if len(title) <= pen.width else title[: pen.width - 1] + "…", 1))
     for index, part in enumerate(found):
         _part(pen, part, layout.landmarks, whole)
         if index + 1 < len(found):

@@ -294,7 +294,7 @@ _ARROWS = {"stack": 1, "mapped memory": 1, "heap": -1}
 def _notes(placed: list[_Placed]) -> list[str]:
     """What each part is for, beside it; an arrow shows where it grows to."""
     lines, free = [], float(_TOP)
-    for place in placed:
+    for place in sorted({place.part.title: place for place in placed}.values(), key=lambda place: place.top):
         words = _NOTES.get(place.part.title, ())
         y = max(free, place.top + place.height / 2 - 8 * len(words) + 10)
         for index, text in enumerate(words):
