@@ -19,6 +19,7 @@ ALLOWED = re.compile(
     r"|__assert_fail"  # in what cffi writes around its one function
     r"|__register_atfork|__pthread_(un)?register_cancel|__pthread_unwind_next|__sigsetjmp"  # threads, and their end
     r"|calloc|malloc|free"  # what a thread and its handle share is freed by the last of them, without the GIL
+    r"|qsort|bsearch"  # which files among thousands of mappings are programs
     r"|__cxa_finalize|__gmon_start__|_ITM_\w+|_GLOBAL_OFFSET_TABLE_"
 )
 ALONE = {"program.o": {"__stack_chk_fail"}, "extent.o": {"__stack_chk_fail"}, "child.o": set[str]()}

@@ -18,7 +18,7 @@ import rawsys
 
 PACKAGE = Path(rawsys.__file__).parent
 ROOT = Path(__file__).resolve().parent.parent
-TOPICS = ["batch", "constants", "errors", "fd", "program", "raw", "signals", "structs", "syscalls"]
+TOPICS = ["batch", "constants", "errors", "fd", "proc", "program", "raw", "signals", "structs", "syscalls"]
 
 
 def test_version() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 import os
 import subprocess
@@ -38,7 +39,9 @@ def test_maps_says_what_the_kernel_says() -> None:
     assert len(found) == len(lines)
     for region, text in zip(found, lines, strict=True):
         span, perms, offset, device, inode, *name = text.split(None, 5)
-        assert f"{region.start:x}-{region.end:x}" == "-".join(word.lstrip("0") or "0" for word in span.decode().split("-"))
+        assert f"{region.start:x}-{region.end:x}" == "-".join(
+            word.lstrip("0") or "0" for word in span.decode().split("-")
+        )
         assert (region.perms, region.offset, region.inode) == (perms.decode(), int(offset, 16), int(inode))
         assert (os.major(region.device), os.minor(region.device)) == tuple(int(part, 16) for part in device.split(b":"))
         assert region.path == os.fsdecode(name[0] if name else b"")
@@ -81,7 +84,11 @@ def test_region_at_agrees_with_maps() -> None:
         for region in proc.maps(child.pid):
             assert proc.region_at(region.start, child.pid) == region
             assert proc.region_at(region.end - 1, child.pid) == region
-        holes = [low.end for low, high in zip(proc.maps(child.pid), proc.maps(child.pid)[1:], strict=False) if low.end < high.start]
+        holes = [
+            low.end
+            for low, high in zip(proc.maps(child.pid), proc.maps(child.pid)[1:], strict=False)
+            if low.end < high.start
+        ]
         assert all(proc.region_at(hole, child.pid) is None for hole in holes)
     assert proc.region_at(0) is None
     assert proc.region_at(2**64 - 1) is None
@@ -96,7 +103,9 @@ def test_region_at_before_the_query_was_there() -> None:
     def old() -> bool:
         before = [proc.region_at(region.start, parent) for region in regions]
         fail_calls(ENOTTY, 16)  # ioctl
-        return [proc.region_at(region.start, parent) for region in regions] == before and proc.region_at(0, parent) is None
+        return [proc.region_at(region.start, parent) for region in regions] == before and proc.region_at(
+            0, parent
+        ) is None
 
     with waiting() as child:
         parent, regions = child.pid, proc.maps(child.pid)
@@ -142,7 +151,9 @@ def test_stacks_of_threads() -> None:
     ready.wait()
     try:
         regions = proc.maps()
-        assert {name: at(address, regions).kind for name, address in addresses.items()} == dict.fromkeys(addresses, "thread_stack")
+        assert {name: at(address, regions).kind for name, address in addresses.items()} == dict.fromkeys(
+            addresses, "thread_stack"
+        )
         assert [r.kind for r in regions if r.path == "[stack]"] == ["stack"]
     finally:
         stop.set()
@@ -153,7 +164,7 @@ def test_stacks_of_threads() -> None:
 def test_bss_is_what_the_program_reaches() -> None:
     """No region is taken for BSS that begins behind the last segment of the program below it."""
     regions = proc.maps()
-    for below, region in zip(regions, regions[1:], strict=False):
+    for below, region in itertools.pairwise(regions):
         if region.kind == "bss":
             assert below.end == region.start
             assert below.inode
@@ -162,7 +173,18 @@ def test_bss_is_what_the_program_reaches() -> None:
 
 # ---- names (edge case 109) ----
 
-NAMES = ["a b", "a\nb", "a\\b", "a\\012b", "a\n\\012b c", "x (deleted)", " (deleted)", "tail ", "\udcff\udcfe", "[heap]"]
+NAMES = [
+    "a b",
+    "a\nb",
+    "a\\b",
+    "a\\012b",
+    "a\n\\012b c",
+    "x (deleted)",
+    " (deleted)",
+    "tail ",
+    "\udcff\udcfe",
+    "[heap]",
+]
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["there", "deleted"])
@@ -198,24 +220,34 @@ def test_memfd_is_a_deleted_file() -> None:
     fd = os.memfd_create("some name")
     os.ftruncate(fd, 4096)
     with mmap.mmap(fd, 4096):
-        assert [(r.path, r.deleted, r.kind) for r in proc.maps() if "some name" in r.path] == [("/memfd:some name", True, "shared")]
+        assert [(r.path, r.deleted, r.kind) for r in proc.maps() if "some name" in r.path] == [
+            ("/memfd:some name", True, "shared")
+        ]
     os.close(fd)
 
 
 # ---- C programs ----
 
 
-@pytest.mark.parametrize("flags", [["-pie", "-fPIE"], ["-no-pie"], ["-static"], ["-static-pie"], ["-s"], ["-static", "-s"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "flags", [["-pie", "-fPIE"], ["-no-pie"], ["-static"], ["-static-pie"], ["-s"], ["-static", "-s"]], ids=" ".join
+)
 def test_c_programs(flags: list[str], tmp_path: Path) -> None:
     """What a program says of its own variables, looked up from here, lies in regions of these kinds."""
     program = tmp_path / "addresses"
-    built = subprocess.run([need("gcc"), "-O1", *flags, str(C / "addresses.c"), "-o", str(program)], capture_output=True, check=False)
+    built = subprocess.run(
+        [need("gcc"), "-O1", *flags, str(C / "addresses.c"), "-o", str(program)], capture_output=True, check=False
+    )
     if built.returncode:
         pytest.skip(f"cannot be linked here: {built.stderr[-200:]!r}")
     with waiting(str(program)) as child:
         assert child.stdout
         said = dict(line.split() for line in iter(child.stdout.readline, b".\n"))
-        kinds = {name.decode(): found.kind for name, address in said.items() if (found := proc.region_at(int(address, 16), child.pid))}
+        kinds = {
+            name.decode(): found.kind
+            for name, address in said.items()
+            if (found := proc.region_at(int(address, 16), child.pid))
+        }
         marks = {mark.name: mark.region and mark.region.kind for mark in proc.layout(child.pid).landmarks}
     assert kinds == {name: name for name in ("stack", "heap", "anon", "data", "bss", "text", "rodata")}
     assert marks["its arguments"] == "stack"
@@ -342,13 +374,14 @@ def test_five_thousand_regions() -> None:
                 assert raw.mprotect(own.address + 4096 * page, 4096, mmap.PROT_READ) == 0
             regions = proc.maps()
             inside = [r for r in regions if own.address <= r.start < own.address + 5000 * 4096]
-            return len(inside), all(low.end <= high.start for low, high in zip(regions, regions[1:], strict=False))
+            return len(inside), all(low.end <= high.start for low, high in itertools.pairwise(regions))
 
     assert in_child(many) == (5000, True)
 
 
 def test_the_own_listing_is_of_this_process_in_every_thread() -> None:
     """None means the process, not the thread that asks; a thread's number gives its process's memory."""
+
     def there() -> None:
         seen.append(([r.path for r in proc.maps() if r.path == "[stack]"], threading.get_native_id()))
         seen.append(([r.path for r in proc.maps(threading.get_native_id()) if r.path == "[stack]"], 0))

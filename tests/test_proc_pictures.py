@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import subprocess
 import unicodedata
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,14 @@ SVG = "{http://www.w3.org/2000/svg}"
 def rawsys(*arguments: str, columns: int = 80) -> subprocess.CompletedProcess[str]:
     """``python -m rawsys ARGUMENTS`` as it ended, on a screen so wide."""
     environment = os.environ | {"COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"}
-    return subprocess.run([INTERPRETER, "-m", "rawsys", *arguments], capture_output=True, text=True, timeout=30, env=environment, check=False)
+    return subprocess.run(
+        [INTERPRETER, "-m", "rawsys", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=environment,
+        check=False,
+    )
 
 
 def width(line: str) -> int:
@@ -36,7 +44,9 @@ def width(line: str) -> int:
 @st.composite
 def layouts(draw: st.DrawFn) -> Layout:
     """Address spaces as strange as they come."""
-    names = st.sampled_from(["", "/bin/x", "/lib/a<b>&\"c", "/lib/new\nline", "/\udcff", "[anon:z]", "/lib/" + "long" * 40])
+    names = st.sampled_from(
+        ["", "/bin/x", '/lib/a<b>&"c', "/lib/new\nline", "/\udcff", "[anon:z]", "/lib/" + "long" * 40]
+    )
     sizes = st.integers(1, 2**20) | st.integers(1, 2**34)
     regions, address = [], 4096
     for _ in range(draw(st.integers(1, 40))):
@@ -62,7 +72,7 @@ def test_the_drawing_keeps_its_width(layout: Layout, columns: int, whole: bool) 
 @given(layouts())
 def test_the_picture_is_well_formed(layout: Layout) -> None:
     """It parses, has a title and a description, and nothing is drawn outside of it."""
-    root = ElementTree.fromstring(layout.svg())
+    root = ET.fromstring(layout.svg())
     assert root.attrib["role"] == "img"
     title, desc = root.find(f"{SVG}title"), root.find(f"{SVG}desc")
     assert title is not None
@@ -83,7 +93,7 @@ def test_parts_hold_all_that_is_mapped(layout: Layout) -> None:
     inside = [region for part in found for thing in part.objects for region in thing.regions]
     assert {region for region in layout.regions if region.kind != "guard"} <= set(inside)
     assert len(inside) == len(set(inside))
-    assert all(high.start >= low.end for high, low in zip(found, found[1:], strict=False))
+    assert all(high.start >= low.end for high, low in itertools.pairwise(found))
     for part in found:
         assert all(low.end == high.start for low, high in zip(part.items, part.items[1:], strict=False))
         assert isinstance(part.items[0], Object)
@@ -100,7 +110,7 @@ def test_to_scale() -> None:
     layout = Layout(7, "x", (), regions)
     bars = re.findall(r" (A+) +[\d.]+ MiB", layout.draw())
     assert [len(bar) for bar in bars] == [4, 8, 16]
-    root = ElementTree.fromstring(layout.svg())
+    root = ET.fromstring(layout.svg())
     heights = [float(rect.attrib["height"]) for rect in root.iter(f"{SVG}rect") if rect.find(f"{SVG}title") is not None]
     assert heights[1] == pytest.approx(2 * heights[0], rel=0.01)
     assert heights[2] == pytest.approx(4 * heights[0], rel=0.01)
@@ -121,7 +131,8 @@ def test_this_process_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (10 * 2**20 + 1, "10 MiB"), (2**64, "16 EiB")]
+    ("size", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (10 * 2**20 + 1, "10 MiB"), (2**64, "16 EiB")],
 )
 def test_sizes(size: int, text: str) -> None:
     """As a person reads them."""
@@ -135,9 +146,21 @@ def test_in_a_browser(tmp_path: Path) -> None:
     shots = []
     for dark in ("0", "1"):
         shot = tmp_path / f"{dark}.png"
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1280,720"]
+        command = [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--window-size=1280,720",
+        ]
         command += [f"--blink-settings=preferredColorScheme={dark}", f"--user-data-dir={tmp_path / 'profile'}"]
-        done = subprocess.run([*command, f"--screenshot={shot}", f"file://{tmp_path / 'x.svg'}"], capture_output=True, timeout=50, check=False)
+        done = subprocess.run(
+            [*command, f"--screenshot={shot}", f"file://{tmp_path / 'x.svg'}"],
+            capture_output=True,
+            timeout=50,
+            check=False,
+        )
         if not shot.exists():
             pytest.skip(f"the browser does not run here: {done.stderr[-200:]!r}")
         shots.append(shot.read_bytes())
@@ -159,8 +182,8 @@ def test_maps_command(tmp_path: Path) -> None:
     assert found["pid"] == os.getpid()
     assert {region["kind"] for region in found["regions"]} <= set(proc.KINDS)
     assert rawsys("maps", "--svg", str(tmp_path / "x.svg")).returncode == 0
-    ElementTree.parse(tmp_path / "x.svg")
-    ElementTree.fromstring(rawsys("maps", str(os.getpid()), "--svg", "-").stdout)
+    ET.parse(tmp_path / "x.svg")
+    ET.fromstring(rawsys("maps", str(os.getpid()), "--svg", "-").stdout)
     assert len(rawsys("maps", "--all").stdout.splitlines()) > len(done.stdout.splitlines())
 
 
@@ -169,7 +192,14 @@ def test_process_command() -> None:
     done = rawsys("process")
     assert (done.returncode, done.stderr) == (0, "")
     assert max(map(width, done.stdout.splitlines())) <= 80
-    assert [line.split()[0] for line in done.stdout.splitlines() if line[0] != " "] == ["identity", "memory", "threads", "files", "signals", "rights"]
+    assert [line.split()[0] for line in done.stdout.splitlines() if line[0] != " "] == [
+        "identity",
+        "memory",
+        "threads",
+        "files",
+        "signals",
+        "rights",
+    ]
     assert f"process {os.getpid()}:" in done.stdout
     assert len(done.stdout.splitlines()) <= 40
 
@@ -190,7 +220,11 @@ def test_ps_command() -> None:
 
 def test_commands_that_fail(tmp_path: Path) -> None:
     """Status 1 and one line where there is no such process or the file cannot be written; 2 for wrong usage."""
-    for arguments in (("process", "2147483647"), ("maps", "2147483647"), ("maps", "--svg", str(tmp_path / "no" / "x.svg"))):
+    for arguments in (
+        ("process", "2147483647"),
+        ("maps", "2147483647"),
+        ("maps", "--svg", str(tmp_path / "no" / "x.svg")),
+    ):
         done = rawsys(*arguments)
         assert (done.returncode, done.stdout) == (1, "")
         assert len(done.stderr.splitlines()) == 1

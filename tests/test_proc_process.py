@@ -61,7 +61,7 @@ def test_this_process() -> None:
 def test_environment_and_arguments(tmp_path: Path) -> None:
     """What a program was started with, whatever characters are in it; of two equal names the first counts."""
     environment = {b"A": b"b=c", b"EMPTY": b"", b"LINES": b"1\n2", b"\xff": b"\xfe"}
-    script = 'import sys; sys.stdout.write(sys.stdin.read(1)); sys.stdout.flush(); sys.stdin.read()'
+    script = "import sys; sys.stdout.write(sys.stdin.read(1)); sys.stdout.flush(); sys.stdin.read()"
     with waiting(os.path.realpath("/proc/self/exe"), "-IS", "-c", script, "a b", "", "c\nd", env=environment) as child:
         it = proc.Process(child.pid)
         assert {os.fsencode(k): os.fsencode(v) for k, v in it.environ().items()} == environment
@@ -189,7 +189,9 @@ def test_lsof_agrees(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"")
     one = os.open(tmp_path / "x", os.O_RDONLY)
     with waiting(pass_fds=[one]) as child:
-        text = subprocess.run([lsof, "-a", "-p", str(child.pid), "-d", "0-999", "-Ffn"], capture_output=True, text=True, check=False).stdout
+        text = subprocess.run(
+            [lsof, "-a", "-p", str(child.pid), "-d", "0-999", "-Ffn"], capture_output=True, text=True, check=False
+        ).stdout
         theirs = dict(re.findall(r"^f(\d+)\nn(.*)$", text, re.MULTILINE))
         ours = {str(found.fd): found.target for found in proc.Process(child.pid).fds()}
     os.close(one)
@@ -231,11 +233,13 @@ def test_tasks() -> None:
 def test_places() -> None:
     """Control groups, namespaces and mounts are those of /proc."""
     it = proc.Process()
-    assert [f"{c.hierarchy}:{','.join(c.controllers)}:{c.path}" for c in it.cgroup()] == Path("/proc/self/cgroup").read_text().splitlines()
+    assert [f"{c.hierarchy}:{','.join(c.controllers)}:{c.path}" for c in it.cgroup()] == Path(
+        "/proc/self/cgroup"
+    ).read_text().splitlines()
     spaces = it.namespaces()
     assert {n.inode for n in spaces.values()} == {os.stat(f"/proc/self/ns/{name}").st_ino for name in spaces}
     root = [mount for mount in it.mounts() if mount.point == "/"][-1]
-    assert root.device == os.stat("/").st_dev or root.type in ("btrfs", "overlay")
+    assert root.device == os.stat("/").st_dev or root.filesystem in ("btrfs", "overlay")
     assert {m.point for m in it.mounts()} == {m.point for m in proc.system.mounts()}
 
 
@@ -251,7 +255,7 @@ def test_mount_points_with_strange_names(tmp_path: Path) -> None:
         if raw.mount("some\nthing", place, "tmpfs", 0, None):
             pytest.skip("no tmpfs")
         (found,) = [mount for mount in proc.Process().mounts() if mount.point == str(place)]
-        assert (found.type, found.source) == ("tmpfs", "some\nthing")
+        assert (found.filesystem, found.source) == ("tmpfs", "some\nthing")
         assert found.device == os.stat(place).st_dev
 
     in_child(mine)
@@ -439,4 +443,6 @@ def test_system() -> None:
     assert proc.system.uptime().up > 0
     for pressure in proc.system.pressure().values():
         assert 0 <= pressure.some.avg10 <= 100
-    assert {(m.point, m.type) for m in proc.system.mounts()} >= {(p.mountpoint, p.fstype) for p in psutil.disk_partitions()}
+    assert {(m.point, m.filesystem) for m in proc.system.mounts()} >= {
+        (p.mountpoint, p.fstype) for p in psutil.disk_partitions()
+    }

@@ -56,7 +56,10 @@ def test_psutil_agrees() -> None:
     states = {v: k for k, v in psutil._pslinux.PROC_STATUSES.items()}
     with forked(20):
         before = {it.identity: it for it in proc.processes()}
-        theirs = {p.pid: p.info for p in psutil.process_iter(["ppid", "name", "nice", "create_time", "status", "num_threads", "cpu_times"])}
+        theirs = {
+            p.pid: p.info
+            for p in psutil.process_iter(["ppid", "name", "nice", "create_time", "status", "num_threads", "cpu_times"])
+        }
         after = {it.identity: it for it in proc.processes()}
     boot = proc.system.stat().boot_time
     checked = 0
@@ -81,7 +84,9 @@ def test_ps_agrees() -> None:
     """What ps prints of children that stand still is the same, and none that it lists is missing."""
     ps = need("ps")
     with forked(5) as pids:
-        text = subprocess.run([ps, "-eo", "pid=,ppid=,pgid=,sess=,ni=,pri=,nlwp=,stat=,comm="], capture_output=True, text=True, check=True).stdout
+        text = subprocess.run(
+            [ps, "-eo", "pid=,ppid=,pgid=,sess=,ni=,pri=,nlwp=,stat=,comm="], capture_output=True, text=True, check=True
+        ).stdout
         ours = {it.pid: it for it in proc.processes()}
         rows = {int(row[0]): row for row in (line.split(None, 8) for line in text.splitlines())}
         for pid in pids:
@@ -152,7 +157,13 @@ def test_calls_of_a_snapshot() -> None:
         """
     )
     with forked(200):
-        done = subprocess.run([strace, "-o", "/dev/stderr", INTERPRETER, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            [strace, "-o", "/dev/stderr", INTERPRETER, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
     if done.returncode:
         pytest.skip(f"strace does not run here: {done.stderr[-200:]}")
     calls = re.split(r"^getpgid\(0\).*$", done.stderr, flags=re.MULTILINE)[1].strip().splitlines()
@@ -208,7 +219,7 @@ def test_the_tree_of_the_machine() -> None:
 
 
 def test_cpu_percent() -> None:
-    """A process that computes uses most of a processor's share that it had; one that sleeps nothing; a reused number counts anew."""
+    """The share of a processor that a process had; a number that another one had, and a new process, count from their start."""
     before = Snapshot([_stat(1, 0, 5.0), _stat(2, 0, 3.0, 1.0), _stat(3, 0, 7.0)], 10.0)
     after = Snapshot([_stat(1, 0, 6.0), _stat(2, 0, 0.5, 9.0), _stat(4, 0, 0.25, 11.0)], 12.0)
     assert proc.cpu_percent(before, after) == {1: 50.0, 2: 25.0, 4: 12.5}

@@ -45,12 +45,20 @@ static void read_numbers(const char *at, struct number *field)
     }
 }
 
+static long leading_number(const char *text)
+{
+    long number = 0;
+    for (; *text >= '0' && *text <= '9'; text++)
+        number = number * 10 + (*text - '0');
+    return number;
+}
+
 static int fill(PyObject *record, const char *text, const char *open, const char *close)
 {
     struct number field[LAST + 1];
     read_numbers(close + 3, field);
     PyObject *head[4] = {
-        PyLong_FromLong(atol(text)), told(field[4].negative, field[4].value, 'n'),
+        PyLong_FromLong(leading_number(text)), told(field[4].negative, field[4].value, 'n'),
         PyUnicode_DecodeFSDefaultAndSize(open + 1, close - open - 1), PyUnicode_DecodeFSDefaultAndSize(close + 2, 1),
     };
     int failed = 0;

@@ -1,4 +1,4 @@
-"""What the kernel tells of processes: memory, descriptors, signals, credentials; all processes at once; pictures.
+"""What the kernel tells of processes: memory, descriptors, signals, credentials; all processes at once; pictures::
 
     for region in proc.maps():                 # where the memory of this process lies
         print(hex(region.start), region.kind, region.path)
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "landmarks": "Landmark Layout layout",
     "process": "Process",
-    "records": "Capabilities Cgroup Credentials IO Ids Limit Mount Namespace OpenFile Scheduling Statm Status",
+    "records": "Capabilities Cgroup Credentials IO Ids Mount Namespace OpenFile ProcessLimit Scheduling Statm Status",
     "regions": "KINDS Kind MemoryRegion MemoryTotals Region",
     "snapshot": "Branch Snapshot cpu_percent pids process_tree processes",
     "space": "maps memory_totals region_at smaps",

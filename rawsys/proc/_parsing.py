@@ -7,7 +7,7 @@ import re
 
 from rawsys.constants import Cap
 from rawsys.proc import _reading as r
-from rawsys.proc.records import Capabilities, Cgroup, Credentials, Ids, Limit, Mount, OpenFile, Status
+from rawsys.proc.records import Capabilities, Cgroup, Credentials, Ids, Mount, OpenFile, ProcessLimit, Status
 from rawsys.signals import SignalSet
 
 _ESCAPED = re.compile(rb"\\([0-7]{3}|n|\\)")
@@ -105,7 +105,7 @@ _LIMITS = {
 }  # fmt: skip
 
 
-def limits(text: bytes) -> dict[str, Limit]:
+def limits(text: bytes) -> dict[str, ProcessLimit]:
     """`proc_pid_limits(5)` by the names of `getrlimit(2)`."""
 
     def number(word: str) -> int | None:
@@ -114,7 +114,7 @@ def limits(text: bytes) -> dict[str, Limit]:
     found = {}
     for line in text.decode().splitlines()[1:]:
         name, soft, hard, unit = line[4:26].strip(), line[26:47].strip(), line[47:68].strip(), line[68:].strip()
-        found[f"RLIMIT_{_LIMITS.get(name, name)}"] = Limit(number(soft), number(hard), unit)
+        found[f"RLIMIT_{_LIMITS.get(name, name)}"] = ProcessLimit(number(soft), number(hard), unit)
     return found
 
 
@@ -135,7 +135,7 @@ def mounts(text: bytes) -> list[Mount]:
                 point=unescaped(words[4]),
                 options=tuple(options),
                 propagation=tuple(os.fsdecode(word) for word in words[6:dash]),
-                type=unescaped(words[dash + 1]),
+                filesystem=unescaped(words[dash + 1]),
                 source=unescaped(words[dash + 2]),
                 super_options=tuple(more),
             )

@@ -9,7 +9,18 @@ from rawsys.fd import Fd
 from rawsys.proc import _parsing as parsing
 from rawsys.proc import _reading as r
 from rawsys.proc import space
-from rawsys.proc.records import IO, Cgroup, Credentials, Limit, Mount, Namespace, OpenFile, Scheduling, Statm, Status
+from rawsys.proc.records import (
+    IO,
+    Cgroup,
+    Credentials,
+    Mount,
+    Namespace,
+    OpenFile,
+    ProcessLimit,
+    Scheduling,
+    Statm,
+    Status,
+)
 from rawsys.proc.stat import Stat, parse_stat
 
 TYPE_CHECKING = False
@@ -85,7 +96,7 @@ class Process:
         """`proc_pid_io(5)`: what it has read and written.  Needs the right to trace it."""
         return IO(*(int(value) for value in r.table(self._read("io")).values()))
 
-    def limits(self) -> dict[str, Limit]:
+    def limits(self) -> dict[str, ProcessLimit]:
         """`proc_pid_limits(5)`: by name, as ``limits()["RLIMIT_NOFILE"].soft``."""
         return parsing.limits(self._read("limits"))
 

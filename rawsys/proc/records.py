@@ -165,7 +165,7 @@ class IO(NamedTuple):
     """Bytes of that which were cut off before they got there."""
 
 
-class Limit(NamedTuple):
+class ProcessLimit(NamedTuple):
     """One of the `getrlimit(2)` limits."""
 
     soft: int | None
@@ -221,8 +221,8 @@ class Mount(NamedTuple):
     """Of this mount."""
     propagation: tuple[str, ...]
     """shared:N, master:N, propagate_from:N, unbindable."""
-    type: str
-    """The file system."""
+    filesystem: str
+    """Its type, as ext4 or tmpfs."""
     source: str
     """The device, or what the file system calls it."""
     super_options: tuple[str, ...]
