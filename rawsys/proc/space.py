@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     _R = TypeVar("_R", Region, MemoryRegion)
 
-_TRIES = 5
+_TRIES = 100
 _DELETED = " (deleted)"
 _PROCMAP_QUERY = 0xC068_6611
 _VSYSCALL = 0xFFFF_FFFF_FF60_0000  # the kernel lists it at the end of every address space, where no mapping can be
@@ -92,12 +92,16 @@ def _text(base: str, name: str) -> tuple[bytes, Stat]:
     When the memory goes away between two pieces of the file, by exit or exec, the kernel ends it there without an
     error.  So the process is looked at before and after, and has to be the same with the same program.
     """
-    for _ in range(_TRIES):
+    for tries in range(_TRIES):
         before, text, after = r.read(base, "stat", name, "stat")
         first, last = parse_stat(r.content(before, f"{base}/stat")), parse_stat(r.content(after, f"{base}/stat"))
         if first.start_time != last.start_time:
             raise OSError(r.ESRCH, os.strerror(r.ESRCH), f"{base}/{name}")
         if _program(first) != _program(last) or (first.state not in "ZX" and last.state in "ZX"):
+            os.sched_yield()
+            continue
+        if last.start_code == 0 and text and isinstance(text, bytes) and tries < _TRIES - 1:
+            os.sched_yield()  # in the middle of exec, where there is little but a stack; that may take as long as a disk
             continue
         if text == -r.ESRCH:
             return b"", last  # no memory: a kernel thread or a zombie
