@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -446,3 +447,85 @@ def test_system() -> None:
     assert {(m.point, m.filesystem) for m in proc.system.mounts()} >= {
         (p.mountpoint, p.fstype) for p in psutil.disk_partitions()
     }
+
+
+def _told(ask: Callable[[], object]) -> object:
+    try:
+        return ask()
+    except Exception as error:  # noqa: BLE001 - psutil has its own
+        name = type(error).__name__
+        return {
+            "NoSuchProcess": "gone",
+            "ProcessLookupError": "gone",
+            "ZombieProcess": "gone",
+            "AccessDenied": "PermissionError",
+        }.get(name, name)
+
+
+def test_psutil_agrees_on_every_process() -> None:
+    """For all processes of the machine: arguments, program, directory, users, threads, processors, descriptors, environment."""
+    psutil = pytest.importorskip("psutil")
+    checked = 0
+    for pid in proc.pids():
+        try:
+            ours, theirs = proc.Process(pid), psutil.Process(pid)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+        pairs: list[tuple[Callable[[], object], Callable[[], object]]] = [
+            (lambda ours=ours: tuple(ours.credentials().uid[:3]), lambda theirs=theirs: tuple(theirs.uids())),
+            (lambda ours=ours: tuple(ours.credentials().gid[:3]), lambda theirs=theirs: tuple(theirs.gids())),
+            (
+                lambda ours=ours: {task.pid for task in ours.tasks()},
+                lambda theirs=theirs: {t.id for t in theirs.threads()},
+            ),
+            (lambda ours=ours: list(ours.scheduling().cpus_allowed), lambda theirs=theirs: theirs.cpu_affinity()),
+            (lambda ours=ours: ours.directory() or "", lambda theirs=theirs: theirs.cwd()),
+            (lambda ours=ours: len(ours.fds()) + (ours.pid == os.getpid()), lambda theirs=theirs: theirs.num_fds()),
+            (lambda ours=ours: ours.environ(), lambda theirs=theirs: theirs.environ()),
+            (
+                lambda ours=ours: ours.statm()[:4],
+                lambda theirs=theirs: tuple(theirs.memory_info()[i] for i in (1, 0, 2, 3)),
+            ),
+            (
+                lambda ours=ours: ours.memory_totals()[:3],
+                lambda theirs=theirs: tuple(theirs.memory_full_info()[i] for i in (0, 8, 7)),
+            ),
+        ]
+        for ask, oracle in pairs:
+            for _ in range(50):  # a process that runs changes between two questions
+                mine, other = _told(ask), _told(oracle)
+                if (
+                    mine == other or "gone" in (mine, other) or mine == "PermissionError"
+                ):  # psutil counts what it cannot see
+                    break
+            else:
+                assert mine == other, (ours, mine, other)
+            checked += 1
+    assert checked > 9
+
+
+def test_lsof_agrees_on_every_process() -> None:
+    """All descriptors that lsof lists, of every process that stands still, are here with the same names, and no others."""
+    lsof = need("lsof")
+
+    def listing() -> dict[int, set[str]]:
+        text = subprocess.run(
+            [lsof, "-nP", "-d", "0-99999", "-Fpf"], capture_output=True, text=True, check=False
+        ).stdout
+        found: dict[int, set[str]] = {}
+        pid = 0
+        for line in text.splitlines():
+            if line[0] == "p":
+                pid = int(line[1:])
+            elif line[0] == "f":
+                found.setdefault(pid, set()).add(line[1:])
+        return found
+
+    before, ours = listing(), {}
+    for pid in before.keys() - {os.getpid()}:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            ours[pid] = {str(file.fd) for file in proc.Process(pid).fds()}
+    after = listing()
+    still = [pid for pid, found in ours.items() if before[pid] == after.get(pid)]
+    assert {pid: ours[pid] for pid in still} == {pid: before[pid] for pid in still}
+    assert still or not before

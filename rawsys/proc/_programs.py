@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 
+from rawsys.batch import stat_many
 from rawsys.program import Program
 
 TYPE_CHECKING = False
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 _HEAD = 4096
 _AT_FDCWD, _FLAGS = -100, 0o2000000 | 0o400 | 0o4000  # O_CLOEXEC, O_NOCTTY, O_NONBLOCK
 _PT_LOAD = 1
-_spans: dict[tuple[int, int], int] = {}
+_Key = tuple[int, int, str, int]
+_spans: dict[_Key, int] = {}
 _MANY = 4096
 
 
@@ -27,19 +30,19 @@ def mark_bss(regions: list[_R], stack_pointers: list[int]) -> None:
     Python's arenas and malloc's blocks often lie directly above a library.  Where they are merged with its BSS into one
     region, that is BSS.  A file that cannot be read is believed by the place.
     """
-    found = [
-        (index, first)
-        for index, region in enumerate(regions)
-        if region.kind == "bss"
-        for first in [_first(regions, index)]
-    ]
-    _learn([first for _, first in found])
-    for index, first in found:
-        region = regions[index]
-        span = _spans.get((first.device, first.inode), 0)
+    found = [(index, _first(regions, index)) for index, region in enumerate(regions) if region.kind == "bss"]
+    keys = [_key(first, regions[index].start) for index, first in found]
+    _learn(keys)
+    for (index, first), key in zip(found, keys, strict=True):
+        region, span = regions[index], _spans.get(key, 0)
         if span and region.start >= first.start + span:
             stack = any(region.start <= pointer < region.end for pointer in stack_pointers)
             regions[index] = region._replace(kind="thread_stack" if stack else "anon")
+
+
+def _key(first: Region | MemoryRegion, end: int) -> _Key:
+    """What a header is remembered by.  An inode's number is given to a new file soon, so name and size have to be equal too."""
+    return first.device, first.inode, first.path if first.offset == 0 else "", end - first.start
 
 
 def _first(regions: list[_R], index: int) -> _R:
@@ -55,9 +58,12 @@ def _first(regions: list[_R], index: int) -> _R:
     return regions[low]
 
 
-def _learn(programs: list[_R]) -> None:
-    """Read the headers of programs that are not known yet, in one crossing."""
-    new = {(p.device, p.inode): p.path for p in programs if p.offset == 0 and (p.device, p.inode) not in _spans}
+def _learn(keys: list[_Key]) -> None:
+    """Read the headers of programs that are not known yet, in two crossings.
+
+    In another mount namespace the same name may lead to another file, which the inode tells.
+    """
+    new = {key: os.fsencode(key[2]) for key in keys if key[2] and key not in _spans}
     if not new:
         return
     if len(_spans) > _MANY:
@@ -67,10 +73,10 @@ def _learn(programs: list[_R]) -> None:
     fd = p.openat(_AT_FDCWD, path, _FLAGS, 0)
     step = p.pread64(fd, data, _HEAD, 0, retry=True)
     p.close(fd, always=True)
-    for key, head in zip(
-        new, p.run_each([name.encode("utf-8", "surrogateescape") for name in new.values()], collect=step), strict=True
-    ):
-        _spans[key] = _span(head) if isinstance(head, bytes) else 0
+    heads, stats = p.run_each(new.values(), collect=step), stat_many(new.values())
+    for key, head, stat in zip(new, heads, stats, strict=True):
+        same = not isinstance(stat, int) and stat.inode == key[1]
+        _spans[key] = _span(head) if same and isinstance(head, bytes) else 0
 
 
 def _span(head: bytes) -> int:

@@ -61,9 +61,11 @@ class Process:
         """
         text, stat = r.read(self._base, name, "stat")
         path = f"{self._base}/{name}"
-        if not isinstance(stat, bytes) or parse_stat(stat).start_time != self.start_time:
+        now = parse_stat(stat) if isinstance(stat, bytes) else None
+        if now is None or now.start_time != self.start_time:
             raise ProcessLookupError(r.ESRCH, os.strerror(r.ESRCH), path)
-        if text == -r.ESRCH and without_memory is not None:
+        # A zombie's files belong to root, whoever it was.
+        if without_memory is not None and (text == -r.ESRCH or (text == -r.EACCES and now.state in "ZX")):
             return without_memory
         return r.content(text, path)
 
