@@ -15,7 +15,10 @@ import tempfile
 import warnings
 
 from rawsys import Fd, Program, raw, read_files, stat_many, structs, syscalls
+from rawsys._native.proc import parse_maps, parse_smaps, parse_stats
 from rawsys.constants import AT_FDCWD, O_CLOEXEC, O_RDONLY, RLIMIT_NOFILE
+from rawsys.proc.regions import MemoryRegion, Region
+from rawsys.proc.stat import Stat
 from rawsys.table import TABLE
 
 NEWEST = 433
@@ -113,6 +116,28 @@ def random_program(folder: str) -> None:
         program.run_each([("a", 1), ("b",)])
 
 
+def texts() -> None:
+    """The parsers of /proc's text, on what the kernel writes, and on that cut short and changed in random places."""
+    for name, parse, kind in (
+        ("maps", parse_maps, Region),
+        ("smaps", parse_smaps, MemoryRegion),
+        ("stat", _stat, Stat),
+    ):
+        with open(f"/proc/self/{name}", "rb") as file:
+            text = file.read()
+        parse(text, kind, b"\0" * 16, True)
+        for _ in range(100):
+            changed = bytearray(text[random.randrange(len(text)) :][: random.randrange(500)])
+            for _ in range(random.randrange(3) if changed else 0):
+                changed[random.randrange(len(changed))] = random.randrange(256)
+            with contextlib.suppress(ValueError):
+                parse(bytes(changed), kind, b"", False)
+
+
+def _stat(text: bytes, kind: type[Stat], *_: object) -> list[Stat]:
+    return parse_stats([text], kind)
+
+
 def main() -> None:
     """All of it, in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
@@ -122,6 +147,7 @@ def main() -> None:
         refused()
         buffers(folder)
         owners()
+        texts()
         for _ in range(100):
             random_program(folder)
         paths = [os.path.join(folder, str(i)) for i in range(101)]
