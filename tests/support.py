@@ -57,6 +57,11 @@ REACHED = 4000
 """The errno with which the filter of `in_cell` answers: no call of the kernel has it."""
 
 
+few_descriptors = pytest.mark.skipif(
+    resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 1024, reason="needs room for 1,024 descriptors (ulimit -n)"
+)
+
+
 def _real_interpreter() -> str:
     with open(sys.executable, "rb") as file:
         return sys.executable if file.read(4) == b"\x7fELF" else os.path.realpath("/proc/self/exe")

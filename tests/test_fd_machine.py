@@ -12,11 +12,14 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support import few_descriptors
 from test_fd_owning import Plain, descriptors
 
 from rawsys import raw, syscalls
 from rawsys.errors import BusyError, ClosedError
 from rawsys.fd import Fd, Handle
+
+pytestmark = few_descriptors
 
 
 class Owners(RuleBasedStateMachine):

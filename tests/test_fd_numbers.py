@@ -10,12 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import in_child
+from support import few_descriptors, in_child
 from test_fd_owning import descriptors
 
 from rawsys import raw, syscalls
 from rawsys.errors import BusyError
 from rawsys.fd import Fd
+
+pytestmark = few_descriptors
 
 
 def makers() -> dict[str, Callable[[], Any]]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from support import fail_calls, in_child
+from support import fail_calls, few_descriptors, in_child
 
 from rawsys import raw, syscalls
 from rawsys.errors import BusyError, ClosedError
@@ -267,6 +267,7 @@ def test_weak_references_die_with_the_owner() -> None:
     assert reference() is None
 
 
+@few_descriptors
 def test_subclass_gets_its_own_kind() -> None:
     """Constructors called on a subclass give the subclass, also where the checked call gives Fd."""
 

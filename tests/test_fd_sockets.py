@@ -11,13 +11,15 @@ import struct
 from typing import Any
 
 import pytest
-from support import in_child
+from support import few_descriptors, in_child
 from test_fd_owning import Plain, descriptors, told
 from test_fd_waiting import interrupted
 
 from rawsys import raw
 from rawsys.errors import ClosedError
 from rawsys.fd import Fd
+
+pytestmark = few_descriptors
 
 
 def test_sent_descriptors_arrive_owned() -> None:

@@ -78,6 +78,7 @@ def test_storm(work: str) -> None:
             while counter.count == before:  # type: ignore[attr-defined]
                 os.sched_yield()
             WORK[work]()
+            assert not masks_of_all_threads() & LIBCS_OWN
     for owner in mine:
         owner.close()  # type: ignore[attr-defined]
     assert counter.count > 0  # type: ignore[attr-defined]

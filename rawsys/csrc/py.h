@@ -7,15 +7,15 @@
 
 /* The headers of 3.12 and newer take None, True and NotImplemented for immortal and return them uncounted, also where the
  * limited API of 3.11 is asked for: a module built there would take a reference from 3.11's None with every call that
- * gives None, until the interpreter dies of it. */
+ * gives None, until the interpreter dies of it.  (Py_NewRef is a function of Python's in the limited API.) */
 #undef Py_RETURN_NONE
 #undef Py_RETURN_TRUE
 #undef Py_RETURN_FALSE
 #undef Py_RETURN_NOTIMPLEMENTED
-#define Py_RETURN_NONE return Py_NewRef(Py_None)
-#define Py_RETURN_TRUE return Py_NewRef(Py_True)
-#define Py_RETURN_FALSE return Py_NewRef(Py_False)
-#define Py_RETURN_NOTIMPLEMENTED return Py_NewRef(Py_NotImplemented)
+#define Py_RETURN_NONE return Py_INCREF(Py_None), Py_None
+#define Py_RETURN_TRUE return Py_INCREF(Py_True), Py_True
+#define Py_RETURN_FALSE return Py_INCREF(Py_False), Py_False
+#define Py_RETURN_NOTIMPLEMENTED return Py_INCREF(Py_NotImplemented), Py_NotImplemented
 
 /* Likewise the formats with '#' (Py_BuildValue, PyArg_Parse): 3.13's headers call functions that on older versions take
  * an int there, or refuse it.  They are not used here. */
