@@ -1,105 +1,15 @@
+/* The life of a handle: taken by calls, shut, closed once. */
 #include "handle.h"
 
 #include "call.h"
 
 #define SYS_close 3
-#define SYS_mmap 9
-#define SYS_munmap 11
-#define SYS_fcntl 72
-#define SYS_madvise 28
 
 PyTypeObject *rs_handle_type, *rs_fd_class;
 
-/* 3 = PROT_READ | PROT_WRITE, 0x22 = MAP_PRIVATE | MAP_ANONYMOUS */
-static long map_zeros(size_t size)
-{
-    return rs_syscall6(SYS_mmap, 0, (long)size, 3, 0x22, -1, 0);
-}
-
-/* ---- fork generation ---- */
-
-_Atomic uint32_t *rs_generation_page;
-static _Atomic uint32_t last_generation; /* ordinary memory: a child counts on from its parent's number */
-
-unsigned rs_generation_renew(void)
-{
-    unsigned next = atomic_fetch_add(&last_generation, 1) + 1;
-    next = (next & 0xffff) ? next & 0xffff : 1;
-    atomic_store(rs_generation_page, next);
-    return next;
-}
-
-static int map_generation_page(void)
-{
-    long page = map_zeros(4096);
-    if (rs_failed(page) || rs_failed(rs_syscall3(SYS_madvise, page, 4096, 18))) /* MADV_WIPEONFORK */
-        return -1;
-    rs_generation_page = (_Atomic uint32_t *)page;
-    rs_generation_renew();
-    return 0;
-}
-
-/* ---- who owns which number ----
- *
- * A serial number for each descriptor that an owner here holds.  It refuses a second owner, and it
- * notices that somebody closed ours behind our back and the number now belongs to another owner: the
- * stale one then never closes the stranger.  Pages of 2**20 numbers, touched as they are used.
- */
-#define OWNERS_A_PAGE (1u << 20)
-static _Atomic uint32_t first_owners[OWNERS_A_PAGE];
-static _Atomic(_Atomic uint32_t *) owners[2048] = {first_owners};
-static _Atomic uint32_t last_serial;
-
-/* Also without the GIL: two threads that need a page at once make two, and one of them is given back. */
-static _Atomic uint32_t *owner_of(unsigned number)
-{
-    _Atomic(_Atomic uint32_t *) *page = &owners[number / OWNERS_A_PAGE];
-    if (RS_UNLIKELY(!*page)) {
-        long made = map_zeros(OWNERS_A_PAGE * sizeof **page);
-        _Atomic uint32_t *none = NULL;
-        if (rs_failed(made))
-            return NULL;
-        if (!atomic_compare_exchange_strong(page, &none, (_Atomic uint32_t *)made))
-            rs_syscall2(SYS_munmap, made, OWNERS_A_PAGE * sizeof **page);
-    }
-    return *page + number % OWNERS_A_PAGE;
-}
-
-/* Between giving a number up and the kernel's close nobody may put another file there (dup_to): that would be closed. */
-#define CLOSING UINT32_MAX
-
-static uint32_t new_serial(void)
-{
-    uint32_t serial;
-    do
-        serial = atomic_fetch_add(&last_serial, 1) + 1;
-    while (!serial || serial == CLOSING); /* 0 says that nobody owns it */
-    return serial;
-}
-
-static int note(unsigned number, uint32_t old, uint32_t next)
-{
-    _Atomic uint32_t *owner = owner_of(number);
-    return owner && atomic_compare_exchange_strong(owner, &old, next);
-}
-
-static int disown(struct rs_handle *handle, unsigned number)
-{
-    return !handle->serial || note(number, handle->serial, 0);
-}
-
-void rs_owner_lost(int number)
-{
-    _Atomic uint32_t *owner = owner_of((unsigned)number);
-    if (owner && atomic_load_explicit(owner, memory_order_relaxed))
-        atomic_store(owner, 0);
-}
-
-/* ---- life of a handle ---- */
-
 /* Only subclasses written in Python have objects: those are finalised by Python's own machinery, which knows that a
  * warning may bring the object back to life. */
-static PyObject *allocate(PyTypeObject *type)
+PyObject *rs_handle_allocate(PyTypeObject *type)
 {
     if (type == rs_handle_type || type == rs_fdio_type)
         return PyErr_Format(PyExc_TypeError, "%R is a base of owners: use rawsys.Fd", type);
@@ -109,24 +19,25 @@ static PyObject *allocate(PyTypeObject *type)
     return (PyObject *)handle;
 }
 
-static void hold(struct rs_handle *handle, int number)
+void rs_handle_hold(struct rs_handle *handle, int number, uint32_t serial)
 {
+    handle->serial = serial;
     atomic_store(&handle->word, (uint64_t)number | (uint64_t)rs_generation() << 48);
 }
 
 /* An owner for a number that the kernel has just given: whoever was noted before it has lost it. */
 PyObject *rs_handle_fresh(PyTypeObject *type, int number)
 {
-    struct rs_handle *handle = (struct rs_handle *)allocate(type);
-    _Atomic uint32_t *owner = handle ? owner_of((unsigned)number) : NULL;
+    struct rs_handle *handle = (struct rs_handle *)rs_handle_allocate(type);
+    _Atomic uint32_t *owner = handle ? rs_owner_of((unsigned)number) : NULL;
     if (!owner) {
         rs_syscall1(SYS_close, number);
         Py_XDECREF((PyObject *)handle);
         return PyErr_Occurred() ? NULL : PyErr_NoMemory();
     }
-    handle->serial = new_serial();
-    atomic_store(owner, handle->serial);
-    hold(handle, number);
+    uint32_t serial = rs_owner_serial();
+    atomic_store(owner, serial);
+    rs_handle_hold(handle, number, serial);
     return (PyObject *)handle;
 }
 
@@ -158,7 +69,7 @@ int rs_handle_number(struct rs_handle *handle)
     return word & RS_CLOSED ? rs_handle_refuse(handle, word) : (int)(word & RS_NUMBER_MASK);
 }
 
-static unsigned in_flight(uint64_t word)
+unsigned rs_handle_calls(uint64_t word)
 {
     return RS_GENERATION(word) == rs_generation() ? RS_COUNT(word) : 0;
 }
@@ -167,7 +78,7 @@ static unsigned in_flight(uint64_t word)
 static uint64_t shut(struct rs_handle *handle, int only_if_idle)
 {
     for (;;) {
-        uint64_t word = rs_handle_word(handle), calls = in_flight(word);
+        uint64_t word = rs_handle_word(handle), calls = rs_handle_calls(word);
         if ((word & RS_CLOSED) || (only_if_idle && calls))
             return word;
         uint64_t number = calls ? word & RS_NUMBER_MASK : RS_NO_NUMBER;
@@ -181,12 +92,13 @@ int rs_handle_into_raw(struct rs_handle *handle)
     uint64_t word = shut(handle, 1);
     if (word & RS_CLOSED)
         return rs_handle_refuse(handle, word);
-    if (in_flight(word)) {
-        rs_complain("BusyError", "%R is in use by %d call%s; its number cannot be taken away now", handle, (int)in_flight(word),
-                    in_flight(word) == 1 ? "" : "s");
+    if (rs_handle_calls(word)) {
+        rs_complain("BusyError", "%R is in use by %d call%s; its number cannot be taken away now", handle, (int)rs_handle_calls(word),
+                    rs_handle_calls(word) == 1 ? "" : "s");
         return -1;
     }
-    disown(handle, word & RS_NUMBER_MASK);
+    if (handle->serial)
+        rs_owner_note(word & RS_NUMBER_MASK, handle->serial, 0);
     return (int)(word & RS_NUMBER_MASK);
 }
 
@@ -196,11 +108,11 @@ static long close_number(struct rs_handle *handle, unsigned number)
 {
     if (!handle->serial)
         return 0;
-    if (!note(number, handle->serial, CLOSING))
+    if (!rs_owner_note(number, handle->serial, RS_CLOSING))
         return -9; /* EBADF: somebody closed ours */
     PyThreadState *state = PyEval_SaveThread();
     long answer = rs_syscall1(SYS_close, number);
-    note(number, CLOSING, 0); /* not when somebody has got the number meanwhile */
+    rs_owner_note(number, RS_CLOSING, 0); /* not when somebody has got the number meanwhile */
     PyEval_RestoreThread(state);
     return answer;
 }
@@ -214,10 +126,10 @@ static int raise_close(unsigned number, long answer)
     return -1;
 }
 
-static int close_handle(struct rs_handle *handle)
+int rs_handle_close(struct rs_handle *handle)
 {
     uint64_t word = shut(handle, 0);
-    if ((word & RS_CLOSED) || in_flight(word))
+    if ((word & RS_CLOSED) || rs_handle_calls(word))
         return 0; /* released before, or the last running call will do it */
     long answer = close_number(handle, word & RS_NUMBER_MASK);
     return rs_failed(answer) ? raise_close(word & RS_NUMBER_MASK, answer) : 0;
@@ -243,14 +155,14 @@ static int close_leaked(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     if (type == rs_handle_type || type == rs_fdio_type || type == rs_fd_class)
-        return close_handle((struct rs_handle *)self);
+        return rs_handle_close((struct rs_handle *)self);
     PyObject *done = PyObject_CallMethod(self, "close", NULL);
     Py_XDECREF(done);
     return done ? 0 : -1;
 }
 
 /* Garbage collection without release: warn, with the repr that says what leaked, and release. */
-static void finalize(PyObject *self)
+void rs_handle_finalize(PyObject *self)
 {
     struct rs_handle *handle = (struct rs_handle *)self;
     PyObject *type, *value, *traceback;
@@ -265,356 +177,4 @@ static void finalize(PyObject *self)
             PyErr_WriteUnraisable(self);
     }
     PyErr_Restore(type, value, traceback);
-}
-
-static void dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    release(self);
-    Py_DECREF(type);
-}
-
-/* ---- methods ---- */
-
-static const struct rs_row adoption = {
-    .name = "adopt", .signature = "Fd(number, /)", .arity = 1,
-    .arg = {{.name = "number", .kind = RS_NUMBER, .bits = 32}},
-};
-
-/* A C int, as everywhere; what is negative is for the caller or the kernel to refuse. */
-static int convert_c_int(PyObject *object, const char *name, int *number)
-{
-    struct rs_call call = {.row = &adoption};
-    if (rs_convert(&call, 0, object) < 0)
-        return -1;
-    *number = (int)call.word[0];
-    if (call.word[0] == *number)
-        return 0;
-    PyErr_Format(PyExc_OverflowError, "%s: descriptor %ld is outside a C int", name, call.word[0]);
-    return -1;
-}
-
-static int one_number(PyObject *object, const char *name)
-{
-    int number;
-    if (convert_c_int(object, name, &number) < 0)
-        return -1;
-    if (number >= 0 && number != (int)RS_NO_NUMBER)
-        return number;
-    PyErr_Format(PyExc_ValueError, "%s: a descriptor is a number from 0 to %d, not %d", name, (int)RS_NO_NUMBER - 1, number);
-    return -1;
-}
-
-static int open_number(PyObject *object, const char *name)
-{
-    int number;
-    if (convert_c_int(object, name, &number) < 0)
-        return -1;
-    long answer = rs_syscall2(SYS_fcntl, number, 1 /* F_GETFD */);
-    if (!rs_failed(answer))
-        return number;
-    PyObject *argument[3] = {object, PyLong_FromLong(1), PyLong_FromLong(0)};
-    rs_os_error(rs_row(SYS_fcntl), argument, 3, answer);
-    Py_XDECREF(argument[1]);
-    Py_XDECREF(argument[2]);
-    return -1;
-}
-
-static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
-{
-    PyObject *object;
-    static char *names[] = {"", NULL};
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O", names, &object))
-        return NULL;
-    int number = open_number(object, "adopt");
-    _Atomic uint32_t *owner = number < 0 ? NULL : owner_of((unsigned)number);
-    struct rs_handle *handle = owner ? (struct rs_handle *)allocate(type) : NULL;
-    if (!handle)
-        return PyErr_Occurred() ? NULL : PyErr_NoMemory();
-    uint32_t serial = new_serial();
-    if (!note((unsigned)number, 0, serial) && !note((unsigned)number, CLOSING, serial)) {
-        rs_complain("BusyError", "descriptor %d has an owner already; use borrow(%d), or dup() it", number, number);
-        Py_DECREF(handle);
-        return NULL;
-    }
-    handle->serial = serial;
-    hold(handle, number);
-    return (PyObject *)handle;
-}
-
-static PyObject *handle_borrow(PyObject *class, PyObject *const *args, Py_ssize_t count)
-{
-    if (count != 1)
-        return PyErr_Format(PyExc_TypeError, "borrow(number, /) takes 1 argument, got %zd", count);
-    int number = open_number(args[0], "borrow");
-    struct rs_handle *handle = number < 0 ? NULL : (struct rs_handle *)allocate((PyTypeObject *)class);
-    if (handle)
-        hold(handle, number);
-    return (PyObject *)handle;
-}
-
-/* For the storeys above: a number that the kernel has given a moment ago. */
-static PyObject *handle_fresh(PyObject *class, PyObject *const *args, Py_ssize_t count)
-{
-    int number = count == 1 ? one_number(args[0], "fresh") : -1;
-    if (number < 0)
-        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "_fresh(number, /) takes 1 argument, got %zd", count);
-    return rs_handle_fresh((PyTypeObject *)class, number);
-}
-
-static PyObject *handle_owned(PyObject *class, PyObject *const *args, Py_ssize_t count)
-{
-    (void)class;
-    int number = count == 1 ? one_number(args[0], "owned") : -1;
-    if (number < 0)
-        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "_owned(number, /) takes 1 argument, got %zd", count);
-    _Atomic uint32_t *owner = owner_of((unsigned)number);
-    return PyBool_FromLong(owner && atomic_load(owner) != 0);
-}
-
-static int no_arguments(PyObject *const *args, Py_ssize_t count, const char *name)
-{
-    (void)args;
-    if (count)
-        PyErr_Format(PyExc_TypeError, "%s takes no arguments, got %zd", name, count);
-    return count ? -1 : 0;
-}
-
-static PyObject *handle_fileno(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    if (no_arguments(args, count, "fileno()") < 0)
-        return NULL;
-    int number = rs_handle_number((struct rs_handle *)self);
-    return number < 0 ? NULL : PyLong_FromLong(number);
-}
-
-static PyObject *handle_into_raw(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    if (no_arguments(args, count, "into_raw()") < 0)
-        return NULL;
-    int number = rs_handle_into_raw((struct rs_handle *)self);
-    return number < 0 ? NULL : PyLong_FromLong(number);
-}
-
-static PyObject *handle_close(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    if (no_arguments(args, count, "close()") < 0)
-        return NULL;
-    if (close_handle((struct rs_handle *)self) < 0)
-        return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyObject *handle_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    (void)count;
-    return handle_close(self, args, 0);
-}
-
-static PyObject *handle_enter(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    if (no_arguments(args, count, "__enter__()") < 0)
-        return NULL;
-    if (rs_handle_number((struct rs_handle *)self) < 0)
-        return NULL;
-    Py_INCREF(self);
-    return self;
-}
-
-/* ---- a call in flight for the storeys above ---- */
-
-struct use {
-    PyObject_HEAD
-    struct rs_handle *handle; /* NULL once it is released */
-    unsigned generation;
-    int number;
-};
-
-static PyTypeObject *use_type;
-
-static PyObject *handle_use(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    unsigned generation;
-    if (no_arguments(args, count, "_use()") < 0)
-        return NULL;
-    int number = rs_handle_take((struct rs_handle *)self, &generation);
-    struct use *use = number < 0 ? NULL : (struct use *)PyType_GenericAlloc(use_type, 0);
-    if (use) {
-        Py_INCREF(self);
-        use->handle = (struct rs_handle *)self;
-        use->generation = generation;
-        use->number = number;
-    } else if (number >= 0) {
-        rs_handle_drop((struct rs_handle *)self, generation);
-    }
-    return (PyObject *)use;
-}
-
-static void end_use(struct use *use)
-{
-    struct rs_handle *handle = use->handle;
-    use->handle = NULL;
-    if (handle) {
-        rs_handle_drop(handle, use->generation);
-        Py_DECREF(handle);
-    }
-}
-
-static PyObject *use_release(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    if (no_arguments(args, count, "release()") < 0)
-        return NULL;
-    end_use((struct use *)self);
-    Py_RETURN_NONE;
-}
-
-static void use_dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    end_use((struct use *)self);
-    release(self);
-    Py_DECREF(type);
-}
-
-static PyObject *use_number(PyObject *self, void *unused)
-{
-    (void)unused;
-    return PyLong_FromLong(((struct use *)self)->number);
-}
-
-static PyMethodDef use_methods[] = {
-    RS_METHOD("release", use_release, "release($self, /)\n--\n\nThe call is over; doing it again does nothing."),
-    {NULL, NULL, 0, NULL},
-};
-
-static PyGetSetDef use_getters[] = {
-    {"number", use_number, NULL, "The descriptor, which stays open until release().", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyType_Slot use_slots[] = {
-    {Py_tp_doc, "A call in flight with a Handle whose number stands in memory, where no door sees it."},
-    {Py_tp_dealloc, use_dealloc},
-    {Py_tp_methods, use_methods},
-    {Py_tp_getset, use_getters},
-    {0, NULL},
-};
-
-static PyType_Spec use_spec = {
-    .name = "rawsys.fd.Use",
-    .basicsize = sizeof(struct use),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = use_slots,
-};
-
-/* ---- */
-
-static PyObject *handle_reduce(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    (void)args, (void)count;
-    return PyErr_Format(PyExc_TypeError, "%R cannot be copied or pickled: one owner for each resource; use dup()", self);
-}
-
-static PyObject *handle_closed(PyObject *self, void *unused)
-{
-    (void)unused;
-    return PyBool_FromLong((rs_handle_word((struct rs_handle *)self) & RS_CLOSED) != 0);
-}
-
-static PyObject *handle_repr(PyObject *self)
-{
-    struct rs_handle *handle = (struct rs_handle *)self;
-    uint64_t word = rs_handle_word(handle);
-    unsigned number = word & RS_NUMBER_MASK, calls = in_flight(word);
-    PyObject *name = PyType_GetName(Py_TYPE(self)), *text;
-    if (!name)
-        return NULL;
-    if ((word & RS_CLOSED) && number == RS_NO_NUMBER)
-        text = PyUnicode_FromFormat("<%U closed>", name);
-    else if (word & RS_CLOSED)
-        text = PyUnicode_FromFormat("<%U %u closed, after %u call%s>", name, number, calls, calls == 1 ? "" : "s");
-    else
-        text = PyUnicode_FromFormat("<%U %u%s>", name, number, handle->serial ? "" : " borrowed");
-    Py_DECREF(name);
-    return text;
-}
-
-static PyMethodDef methods[] = {
-    {"borrow", (PyCFunction)(void (*)(void))handle_borrow, METH_FASTCALL | METH_CLASS,
-     "borrow($type, number, /)\n--\n\nUse a descriptor that somebody else owns: it is never closed from here.\n\n"
-     "Raises OSError (EBADF) when the number is not open."},
-    {"_fresh", (PyCFunction)(void (*)(void))handle_fresh, METH_FASTCALL | METH_CLASS,
-     "_fresh($type, number, /)\n--\n\nOwn a number that the kernel has just given."},
-    {"_owned", (PyCFunction)(void (*)(void))handle_owned, METH_FASTCALL | METH_CLASS,
-     "_owned($type, number, /)\n--\n\nTrue when an owner in this process holds that number."},
-    RS_METHOD("_use", handle_use, "_use($self, /)\n--\n\nCount a call in flight until the object that it gives is released or gone; its `number` stays open."),
-    RS_METHOD("fileno", handle_fileno,
-              "fileno($self, /)\n--\n\nThe descriptor as an int, for select and other libraries; it stays owned here.\n\n"
-              "Raises ClosedError after close() or into_raw()."),
-    RS_METHOD("into_raw", handle_into_raw,
-              "into_raw($self, /)\n--\n\nGive the descriptor away: the number is the caller's to close.\n\n"
-              "Raises BusyError while a call in another thread uses it, ClosedError when it is closed."),
-    RS_METHOD("close", handle_close,
-              "close($self, /)\n--\n\n`close(2)`: release the descriptor; doing it again does nothing.\n\n"
-              "New calls are refused at once.  While another thread is inside a call with it, that call goes on\n"
-              "(a blocked reader is not woken) and the last one closes the number.\n\n"
-              "Raises OSError when the kernel reports an error (EIO, ENOSPC, EINTR); the descriptor is gone all the same."),
-    RS_METHOD("__enter__", handle_enter, "__enter__($self, /)\n--\n\nThe owner itself; ClosedError when it is closed."),
-    RS_METHOD("__exit__", handle_exit, "__exit__($self, /, *exception)\n--\n\nCloses."),
-    RS_METHOD("__reduce__", handle_reduce, "__reduce__($self, /)\n--\n\nRefused: an owner cannot be copied or pickled."),
-    {NULL, NULL, 0, NULL},
-};
-
-static PyGetSetDef getters[] = {
-    {"closed", handle_closed, NULL, "True after close() or into_raw().", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyType_Slot slots[] = {
-    {Py_tp_doc, "Handle(number, /)\n--\n\nAn owned descriptor: the base of everything here that holds one.\n\n"
-                "Adopts an open number.  Every call here takes a Handle where it takes a descriptor, and counts the calls\n"
-                "in flight, so that the number is never closed under a call in another thread.\n\n"
-                "Raises OSError (EBADF) when the number is not open, BusyError when an owner in this process holds it."},
-    {Py_tp_new, handle_new},
-    {Py_tp_dealloc, dealloc},
-    {Py_tp_finalize, finalize},
-    {Py_tp_repr, handle_repr},
-    {Py_tp_methods, methods},
-    {Py_tp_getset, getters},
-    {0, NULL},
-};
-
-static PyType_Spec spec = {
-    .name = "rawsys.fd.Handle",
-    .basicsize = sizeof(struct rs_handle),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = slots,
-};
-
-static PyObject *register_fd(PyObject *module, PyObject *const *args, Py_ssize_t count)
-{
-    (void)module, (void)count;
-    Py_INCREF(args[0]);
-    rs_fd_class = (PyTypeObject *)args[0];
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef functions[] = {
-    RS_METHOD("register_fd", register_fd, "register_fd($module, cls, /)\n--\n\nThe class that checked calls give new descriptors to."),
-    {NULL, NULL, 0, NULL},
-};
-
-int rs_handle_setup(PyObject *module)
-{
-    if (map_generation_page() < 0) {
-        PyErr_SetString(PyExc_ImportError, "rawsys: the kernel refuses mmap or MADV_WIPEONFORK (Linux 4.14)");
-        return -1;
-    }
-    rs_handle_type = (PyTypeObject *)PyType_FromSpec(&spec);
-    use_type = (PyTypeObject *)PyType_FromSpec(&use_spec);
-    if (!rs_handle_type || !use_type || PyModule_AddObjectRef(module, "Handle", (PyObject *)rs_handle_type) < 0)
-        return -1;
-    return PyModule_AddFunctions(module, functions);
 }

@@ -13,11 +13,8 @@
 #ifndef RAWSYS_HANDLE_H
 #define RAWSYS_HANDLE_H
 
-#include <stdatomic.h>
-#include <stdint.h>
-
+#include "owners.h"
 #include "py.h"
-#include "row.h"
 
 #define RS_NUMBER_MASK 0x7fffffffULL
 #define RS_NO_NUMBER RS_NUMBER_MASK
@@ -33,17 +30,6 @@ struct rs_handle {
 };
 
 extern PyTypeObject *rs_handle_type, *rs_fdio_type, *rs_fd_class;
-
-/* The generation lives in a page that the kernel wipes in a forked child (MADV_WIPEONFORK), so that a
- * naked fork is noticed as well as libc's.  A child that shares our memory sees the same page. */
-extern _Atomic uint32_t *rs_generation_page;
-unsigned rs_generation_renew(void);
-
-static inline unsigned rs_generation(void)
-{
-    unsigned generation = atomic_load_explicit(rs_generation_page, memory_order_relaxed);
-    return RS_LIKELY(generation) ? generation : rs_generation_renew();
-}
 
 static inline int rs_handle_check(PyObject *object)
 {
@@ -108,8 +94,12 @@ int rs_handle_into_raw(struct rs_handle *handle);            /* takes the number
 PyObject *rs_handle_fresh(PyTypeObject *type, int number);   /* an owner for what the kernel just gave */
 PyObject *rs_fd_fresh(int number);
 
-/* The kernel has just given this number: whoever is noted as its owner has lost it, and must not close it. */
-void rs_owner_lost(int number);
+/* For the type (handle_type.c). */
+PyObject *rs_handle_allocate(PyTypeObject *type);
+void rs_handle_hold(struct rs_handle *handle, int number, uint32_t serial);
+unsigned rs_handle_calls(uint64_t word); /* in flight in this process */
+int rs_handle_close(struct rs_handle *handle);
+void rs_handle_finalize(PyObject *self);
 int rs_handle_setup(PyObject *module);
 
 #endif
