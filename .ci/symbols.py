@@ -15,7 +15,9 @@ from pathlib import Path
 ALLOWED = re.compile(
     r"_?Py\w+|mem(cpy|move|set|cmp|chr)|str(len|cmp|ncmp)|__(memcpy|memmove|memset)_chk|__stack_chk_fail"
     r"|strerror"  # as os.strerror does it, under the GIL
-    r"|getauxval|memmem|pthread_\w+|__tls_get_addr"  # the vDSO's address, search in memory, threads and their data
+    r"|getauxval|memmem|__tls_get_addr"  # the vDSO's address, search in memory, data of a thread
+    r"|pthread_(attr_(init|destroy|setguardsize|setstacksize)|create|detach|join|clockjoin_np|self|key_create|setspecific)"
+    r"|pthread_mutex(attr_(init|destroy|setpshared|setrobust|settype)|_(init|trylock|clocklock|unlock|consistent))"
     r"|__assert_fail"  # in what cffi writes around its one function
     r"|__register_atfork|__pthread_(un)?register_cancel|__pthread_unwind_next|__sigsetjmp"  # threads, and their end
     r"|calloc|malloc|free"  # what a thread and its handle share is freed by the last of them, without the GIL
