@@ -7,7 +7,9 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -327,6 +329,19 @@ def test_calls_that_would_go_on_twice_are_refused(name: str) -> None:
         getattr(Program(), name)(*[0] * count)
 
 
+def test_the_descriptor_of_any_step_can_be_taken() -> None:
+    """However long the program is, and once."""
+    p = Program()
+    for _ in range(300):
+        p.getpid()
+    late = p.memfd_create("late", 1)
+    results = p.run()
+    with results.fd(late) as owned:
+        assert owned.fileno() == results[late]
+    with pytest.raises(ValueError, match="taken already"):
+        results.fd(late)
+
+
 def test_execve_ends_a_program_and_runs_only_in_a_child() -> None:
     """No step can follow it; run() refuses; raw_fork runs it."""
     p = Program()
@@ -445,6 +460,41 @@ def test_run_each_refuses_what_it_cannot_do() -> None:
         q.run_each([0o22], more=True)
     with pytest.raises(ValueError):
         Program().run_each([1])
+
+
+@pytest.mark.parametrize(("mib", "alone"), [(0.8, True), (200, False)])
+def test_run_each_takes_the_gil_at_most_once_a_mib(mib: float, alone: bool) -> None:
+    """While another thread holds the GIL without a pause, 0.8 MiB are read to the last input, and 200 MiB are not.
+
+    The first input tells that the run has begun, the last one writes a mark that the holder of the GIL watches.  The
+    second case shows that the first one could fail: there the arena is full long before the mark, and is to be emptied.
+    """
+
+    def child() -> bool:
+        sys.setswitchinterval(1000)
+        mark = bytearray(1)
+        source = Fd.memfd("source")
+        source.write_all(bytes(4096) + b"!")
+        nowhere = Fd.open("/dev/null", O_WRONLY)
+        reading, writing = Fd.pipe()
+        p = Program()
+        tell, offset = p.parameter("tell"), p.parameter("offset")
+        p.write(tell, b"x", 1)
+        n = p.pread64(source, p.buffer(8192), 4096, 0)
+        p.pread64(source, mark, 1, offset)
+        inputs = [(writing, 0), *[(nowhere, 0)] * int(mib * 256), (nowhere, 4096)]
+        thread = threading.Thread(target=p.run_each, args=(inputs,), kwargs={"collect": n})
+        thread.start()
+        reading.read(1)
+        end = time.monotonic() + 2
+        while not mark[0] and time.monotonic() < end:
+            pass  # nothing here gives the GIL away
+        seen = bool(mark[0])
+        thread.join()
+        assert mark == b"!"
+        return seen
+
+    assert in_child(child) is alone
 
 
 # ---- EINTR ----

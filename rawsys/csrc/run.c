@@ -14,7 +14,7 @@ struct results {
     PyObject *program;
     char *block; /* what the run wrote; rs_frame points into it */
     struct rs_frame frame;
-    uint64_t taken[4]; /* steps below 256 whose descriptor was given to an owner already */
+    uint8_t *taken; /* NULL, or for each step whether its descriptor was given to an owner already */
 };
 
 /* ---- begin and end ---- */
@@ -362,14 +362,13 @@ static PyObject *results_take(PyObject *object, PyObject *const *args, Py_ssize_
     const struct rs_row *row = steps_of(self)->step[index].row;
     if (row->returns != RS_NEWFD)
         return PyErr_Format(PyExc_ValueError, "step %zd, %s, gives no descriptor", index, row->name);
-    if (index >= 256)
-        return PyErr_Format(PyExc_ValueError, "fd() takes the descriptors of the first 256 steps, not of step %zd", index);
-    uint64_t bit = 1ULL << (index % 64);
-    if (self->taken[index / 64] & bit)
+    if (!self->taken && !(self->taken = PyMem_Calloc(steps_of(self)->count, 1)))
+        return PyErr_NoMemory();
+    if (self->taken[index])
         return PyErr_Format(PyExc_ValueError, "the descriptor of step %zd, %s, was taken already", index, row->name);
     if (rs_failed(self->frame.answer[index]))
         return rs_answer(self->frame.answer[index]);
-    self->taken[index / 64] |= bit;
+    self->taken[index] = 1;
     return rs_fd_fresh((int)self->frame.answer[index]);
 }
 
@@ -396,6 +395,7 @@ static void results_dealloc(PyObject *object)
     struct results *self = (struct results *)object;
     PyTypeObject *type = Py_TYPE(object);
     Py_XDECREF(self->program);
+    PyMem_Free(self->taken);
     PyMem_Free(self->block);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
     Py_DECREF(type);
