@@ -19,8 +19,6 @@ from rawsys import raw
 from rawsys.errors import ClosedError
 from rawsys.fd import Fd
 
-pytestmark = few_descriptors
-
 
 def test_sent_descriptors_arrive_owned() -> None:
     """What is sent arrives as Fds in order, close-on-exec, of the same open files; the sender keeps its own."""
@@ -75,6 +73,7 @@ def test_stream_keeps_messages_with_descriptors_apart() -> None:
                 assert (data, fd.stat().size) == (letter, size)
 
 
+@few_descriptors
 def test_as_many_as_the_kernel_sends() -> None:
     """253 descriptors travel at once, one more is EINVAL."""
     one, other = Fd.socketpair()
@@ -120,6 +119,7 @@ def test_credentials_and_pidfds_beside_descriptors() -> None:
         assert descriptors() == before
 
 
+@few_descriptors
 def test_owner_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """When one of the arrived descriptors gets no owner, none stays open."""
 

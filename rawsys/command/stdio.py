@@ -101,7 +101,7 @@ class Wiring:
 
     def pipe(self) -> tuple[int, int]:
         """The numbers of a pipe for the time of the spawn, where no descriptor of the child will come to lie."""
-        return tuple(self.clear_of_targets(end) for end in self._keep(*Fd.pipe()))  # type: ignore[return-value]
+        return tuple(self.clear_of_targets(end) for end in self._keep(*Fd.pipe()))  # type: ignore[return-value]  # a pipe has two ends
 
     def _keep(self, *fds: Fd) -> tuple[Fd, ...]:
         self._opened.extend(fds)

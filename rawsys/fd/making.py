@@ -171,7 +171,7 @@ class Making(FdIO):
         name = f"/proc/self/fd/{self.fileno()}"
         # An opener rather than the number: with a number, after an error from open() nobody can say whether the file
         # object had come so far as to own (and close) it, and closing it once more might hit a stranger's.
-        opener = lambda _path, _flags: self.into_raw()  # noqa: E731
+        opener = lambda _path, _flags: self.into_raw()  # noqa: E731 - no one line of it is worth a def
         file = open(name, mode, buffering, encoding, errors, newline, opener=opener)  # noqa: SIM115 - the caller's now
         if inherited:  # Python makes what an opener gives close-on-exec
             raw.fcntl(file, n.F_SETFD, 0)

@@ -139,7 +139,8 @@ class SharedMemory(Mapping):
     def _adopt(cls, fd: Descriptor | None, writable: bool) -> Self:
         if isinstance(fd, Fd):
             return cls._map(fd, None, writable)
-        with Fd.borrow(fd if isinstance(fd, int) else fd.fileno()) as given:  # type: ignore[union-attr]
+        number = fd if isinstance(fd, int) else fd.fileno()  # type: ignore[union-attr]  # None was refused above
+        with Fd.borrow(number) as given:
             own = given.dup()
         try:
             return cls._map(own, None, writable)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rawsys.proc.landmarks import Layout as Layout
     from rawsys.proc.landmarks import layout as layout
     from rawsys.proc.process import Process as Process
-    from rawsys.proc.records import *  # noqa: F403
+    from rawsys.proc.records import *  # noqa: F403 - the topic's own __all__
     from rawsys.proc.regions import KINDS as KINDS
     from rawsys.proc.regions import Kind as Kind
     from rawsys.proc.regions import MemoryRegion as MemoryRegion

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rawsys.proc import system
 from rawsys.proc.landmarks import Layout, layout
@@ -81,12 +81,10 @@ def _folded(line: str, width: int) -> list[str]:
     ) or [""]
 
 
-def _or(function: object, otherwise: str = "not shown to this user") -> list[str]:
+def _or(function: Callable[[], list[str]], otherwise: str = "not shown to this user") -> list[str]:
     """Lines, or one that says why not: another user's process tells less."""
-    assert callable(function)
     try:
-        lines: list[str] = function()
-        return lines
+        return function()
     except PermissionError:
         return [otherwise]
 

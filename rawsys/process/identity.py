@@ -11,6 +11,8 @@ from rawsys.process import _numbers as n
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rawsys.constants import Signal
 
 _VERSION_3 = 0x20080522
@@ -60,9 +62,9 @@ def credentials() -> Credentials:
     )
 
 
-def _three(call: object) -> tuple[int, int, int]:
-    ids = [bytearray(4) for _ in range(3)]
-    call(*ids)  # type: ignore[operator]
+def _three(call: Callable[[bytearray, bytearray, bytearray], None]) -> tuple[int, int, int]:
+    ids = bytearray(4), bytearray(4), bytearray(4)
+    call(*ids)
     first, second, third = (int.from_bytes(each, "little") for each in ids)
     return first, second, third
 

@@ -25,21 +25,21 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rawsys.structs._base import KernelStruct as KernelStruct
-    from rawsys.structs._memory import *  # noqa: F403
-    from rawsys.structs.events import *  # noqa: F403
-    from rawsys.structs.files import *  # noqa: F403
-    from rawsys.structs.ipc import *  # noqa: F403
-    from rawsys.structs.machine import *  # noqa: F403
-    from rawsys.structs.mounts import *  # noqa: F403
-    from rawsys.structs.perf import *  # noqa: F403
-    from rawsys.structs.process import *  # noqa: F403
-    from rawsys.structs.security import *  # noqa: F403
-    from rawsys.structs.signals import *  # noqa: F403
-    from rawsys.structs.sockets import *  # noqa: F403
-    from rawsys.structs.times import *  # noqa: F403
-    from rawsys.structs.tracing import *  # noqa: F403
-    from rawsys.structs.uring import *  # noqa: F403
-    from rawsys.structs.uring_register import *  # noqa: F403
+    from rawsys.structs._memory import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.events import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.files import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.ipc import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.machine import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.mounts import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.perf import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.process import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.security import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.signals import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.sockets import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.times import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.tracing import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.uring import *  # noqa: F403 - the topic's own __all__
+    from rawsys.structs.uring_register import *  # noqa: F403 - the topic's own __all__
 
 _TOPICS = {
     "_base": "KernelStruct",
