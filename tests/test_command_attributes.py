@@ -36,7 +36,7 @@ from rawsys.constants import (
     SIGUSR1,
     SIGUSR2,
 )
-from rawsys.errors import RefusedCallError
+from rawsys.errors import BusyError, RefusedCallError
 from rawsys.table import TABLE
 
 
@@ -508,6 +508,8 @@ def test_steps_of_the_caller() -> None:
     tolerant = Program()
     tolerant.openat(-100, "/no/such", os.O_RDONLY, 0, allow={2})
     assert Command("true", steps=tolerant).run().success
+    with pytest.raises(BusyError, match="is in a Command"):  # what was looked at is what runs
+        tolerant.getpid()
     asking = Program()
     asking.umask(asking.parameter("mask"))
     with pytest.raises(TypeError, match="without parameters"):
@@ -547,10 +549,13 @@ def test_the_second_spawn_is_as_the_first(monkeypatch: pytest.MonkeyPatch) -> No
     assert shown.output(text=True).stdout == "65534\n"
     monkeypatch.setattr(pwd, "getpwnam", lambda name: pwd.struct_passwd((name, "x", 4321, 4321, "", "/", "/bin/sh")))
     assert shown.output(text=True).stdout == "4321\n"
-    number = Command("/bin/sh", "-c", "exit $X", user=1234)
-    for code in ("3", "4", "4"):
-        monkeypatch.setenv("X", code)
-        assert number.run().code == int(code)
+    for number in (
+        Command("/bin/sh", "-c", "exit $X", user=1234),
+        Command("/bin/sh", "-c", "exit $X", extra_env={"Y": "5"}),
+    ):
+        for code in ("3", "4", "4"):
+            monkeypatch.setenv("X", code)
+            assert number.run().code == int(code)
     plain = Command("grep", "-q", "^SigBlk:.*0200$", "/proc/self/status")
     assert plain.run().code == 1
     old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])

@@ -40,7 +40,7 @@ class Attributes:
 
     __slots__ = (
         "_argv", "_changes_credentials", "_compiled", "_cpus", "_defaults", "_env", "_executable", "_extra_env",
-        "_inherits", "_ioprio", "_limits", "_mask", "_varies", "affinity", "argv", "argv0", "capabilities", "cgroup",
+        "_ioprio", "_limits", "_mask", "_varies", "affinity", "argv", "argv0", "capabilities", "cgroup",
         "controlling_tty", "cwd", "default_signals", "env", "executable", "extra_env", "fds", "group", "groups",
         "ioprio", "namespaces", "new_session", "nice", "no_new_privs", "oom_score_adj", "parent_death_any_thread",
         "parent_death_signal", "personality", "process_group", "rlimits", "root", "scheduling", "securebits",
@@ -97,14 +97,12 @@ class Attributes:
     _compiled: tuple[tuple[object, ...], Plan] | None
     """The plan of the last spawn, where another spawn may use it too, and what it depended on."""
 
-    _inherits: bool
-    """The parent's environment is the child's."""
     _varies: bool
-    """What its steps are depends on more than the command: accounts, our own capabilities and ids, a scheduling structure."""
+    """What its steps are depends on more than is compared: accounts, our own capabilities and ids, a scheduling structure, and
+    a pipe whose numbers stand in them."""
 
     def _check(self) -> None:
         self._compiled = None
-        self._inherits = self.env is None and not self.extra_env
         self._check_program()
         self._check_streams()
         self._check_places()
@@ -122,10 +120,9 @@ class Attributes:
 
     def _depends_on_more(self) -> bool:
         looked_up = any(isinstance(each, str) for each in (self.user, self.group, *(self.groups or ())))
-        asks = any(value is not None for value in (self.capabilities, self.securebits, self.steps, self.cgroup))
-        extra = self.env is None and not self._inherits
-        changing = hasattr(self.scheduling, "sched_policy") or not isinstance(self.cwd, (str, bytes, type(None)))
-        return looked_up or asks or extra or changing or bool(self.namespaces & n.CLONE_NEWUSER)
+        ours = self.capabilities is not None or self.securebits is not None or self.namespaces & n.CLONE_NEWUSER
+        watches_pipe = self.parent_death_signal is not None and self.namespaces & n.CLONE_NEWPID
+        return bool(looked_up or ours or watches_pipe or hasattr(self.scheduling, "sched_policy"))
 
     def _check_program(self) -> None:
         self._argv = arguments(self.argv)
@@ -284,6 +281,7 @@ def _check_steps(program: Program) -> None:
 
     if not isinstance(program, Program):
         raise TypeError(f"steps must be a Program, not {type(program).__name__}")
+    program._freeze()  # nothing comes in later that was not looked at
     for i in range(len(program)):
         number, arguments, *_ = program._step(i)
         name = TABLE[number].name
