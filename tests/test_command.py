@@ -195,6 +195,15 @@ def test_a_command_is_a_value(tmp_path: Path) -> None:
         command.replace(nope=1)
 
 
+def test_output_again_and_again() -> None:
+    """What output() keeps of a command with pipes serves again, and not for a call with other pipes."""
+    command = Command("sh", "-c", "cat; echo e >&2", stdin=NULL)
+    for _ in range(3):
+        assert command.output().stdout == b"" and command.output(input=b"x")[1:] == (b"x", b"e\n")
+    assert command.stdin is NULL and command.stdout is INHERIT
+    assert Command("cat", fds={1: 2}, stdin=NULL).output().stdout is None
+
+
 def test_megabytes_both_ways() -> None:
     """Any amount of input and output at once, and both outputs, without deadlock."""
     data = os.urandom(1 << 20) * 4

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from rawsys._types import HasFileno
+    from rawsys.command.command import Command
     from rawsys.command.environment import Text
     from rawsys.command.identity import Capabilities
     from rawsys.command.stdio import Source
@@ -40,7 +41,7 @@ class Attributes:
 
     __slots__ = (
         "_argv", "_changes_credentials", "_compiled", "_cpus", "_defaults", "_env", "_executable", "_extra_env",
-        "_ioprio", "_limits", "_mask", "_varies", "affinity", "argv", "argv0", "capabilities", "cgroup",
+        "_ioprio", "_limits", "_mask", "_variants", "_varies", "affinity", "argv", "argv0", "capabilities", "cgroup",
         "controlling_tty", "cwd", "default_signals", "env", "executable", "extra_env", "fds", "group", "groups",
         "ioprio", "namespaces", "new_session", "nice", "no_new_privs", "oom_score_adj", "parent_death_any_thread",
         "parent_death_signal", "personality", "process_group", "rlimits", "root", "scheduling", "securebits",
@@ -97,12 +98,15 @@ class Attributes:
     _compiled: tuple[tuple[object, ...], Plan] | None
     """The plan of the last spawn, where another spawn may use it too, and what it depended on."""
 
+    _variants: dict[tuple[str, ...], Command]
+    """With pipes for these streams, as output() starts it."""
     _varies: bool
     """What its steps are depends on more than is compared: accounts, our own capabilities and ids, a scheduling structure, and
     a pipe whose numbers stand in them."""
 
     def _check(self) -> None:
         self._compiled = None
+        self._variants = {}
         self._check_program()
         self._check_streams()
         self._check_places()

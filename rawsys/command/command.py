@@ -172,28 +172,26 @@ class Command(Attributes):
 
         Raises as `run` does; the exceptions have what was read.
         """
-        command, changes = self, dict[str, object]()
+        piped: tuple[str, ...] = ("stdin",) if input is not None else ()
         if self.stdout is INHERIT and 1 not in self.fds:
-            changes["stdout"] = PIPE
+            piped += ("stdout",)
         if self.stderr is INHERIT and 2 not in self.fds:
-            changes["stderr"] = PIPE
-        if input is not None:
-            changes["stdin"] = PIPE
-        if changes:
-            command = self._with(changes)
+            piped += ("stderr",)
         coding = encoding or ("utf-8" if text else None)
         if isinstance(input, str):
             input = input.encode(coding or "utf-8")
-        return command._finish(input, timeout, check, coding, self)
+        return self._piped(piped)._finish(input, timeout, check, coding, self)
 
-    def _with(self, changes: dict[str, object]) -> Command:
-        """A copy whose streams differ; what was checked need not be checked again."""
-        other = Command.__new__(Command)
-        for name in Attributes.__slots__:
-            if hasattr(self, name):
-                object.__setattr__(other, name, changes.get(name, getattr(self, name)))
-        other._compiled = None
-        return other
+    def _piped(self, names: tuple[str, ...]) -> Command:
+        """The same with a PIPE for these streams; kept, so that its steps are too."""
+        if names not in self._variants:
+            other = Command.__new__(Command)
+            for name in Attributes.__slots__:
+                if hasattr(self, name):
+                    object.__setattr__(other, name, PIPE if name in names else getattr(self, name))
+            other._compiled, other._variants = None, {}
+            self._variants[names] = other
+        return self._variants[names]
 
     def _finish(
         self, input: Buffer | None, timeout: float | None, check: bool, coding: str | None, shown: Command | None
