@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from struct import pack
 
 from rawsys.command import _numbers as n
 from rawsys.command.environment import arguments, pairs, text
-from rawsys.command.stdio import INHERIT, STDOUT, Special, number_of
+from rawsys.command.stdio import INHERIT, PIPE, STDOUT, Special, Wiring, is_path, number_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class Attributes:
 
     __slots__ = (
         "_argv", "_changes_credentials", "_compiled", "_cpus", "_defaults", "_env", "_executable", "_extra_env",
-        "_ioprio", "_limits", "_mask", "_variants", "_varies", "affinity", "argv", "argv0", "capabilities", "cgroup",
+        "_ioprio", "_limits", "_mask", "_variants", "_varies", "_wiring", "affinity", "argv", "argv0", "capabilities", "cgroup",
         "controlling_tty", "cwd", "default_signals", "env", "executable", "extra_env", "fds", "group", "groups",
         "ioprio", "namespaces", "new_session", "nice", "no_new_privs", "oom_score_adj", "parent_death_any_thread",
         "parent_death_signal", "personality", "process_group", "rlimits", "root", "scheduling", "securebits",
@@ -104,6 +103,9 @@ class Attributes:
     """What its steps are depends on more than is compared: accounts, our own capabilities and ids, a scheduling structure, and
     a pipe whose numbers stand in them."""
 
+    _wiring: Wiring | None
+    """The one of all spawns, where it opens nothing and so differs in nothing."""
+
     def _check(self) -> None:
         self._compiled = None
         self._variants = {}
@@ -118,6 +120,7 @@ class Attributes:
         if self.steps is not None:
             _check_steps(self.steps)
         self._varies = self._depends_on_more()
+        self._wiring = None if self._opens() else Wiring(self)
         self._changes_credentials = any(
             value is not None for value in (self.user, self.group, self.groups, self.capabilities, self.securebits)
         ) or bool(self.namespaces & n.CLONE_NEWUSER or (self.steps is not None and _has_trait(self.steps, "creds")))
@@ -127,6 +130,12 @@ class Attributes:
         ours = self.capabilities is not None or self.securebits is not None or self.namespaces & n.CLONE_NEWUSER
         watches_pipe = self.parent_death_signal is not None and self.namespaces & n.CLONE_NEWPID
         return bool(looked_up or ours or watches_pipe or hasattr(self.scheduling, "sched_policy"))
+
+    def _opens(self) -> bool:
+        streams = self.stdin, self.stdout, self.stderr
+        opened = any(stream is PIPE or not isinstance(stream, Special) for stream in streams)
+        places = self.cgroup, self.controlling_tty, None if is_path(self.cwd) else self.cwd
+        return opened or bool(self.fds) or any(place is not None for place in places)
 
     def _check_program(self) -> None:
         self._argv = arguments(self.argv)
@@ -143,7 +152,7 @@ class Attributes:
             stream = getattr(self, name)
             if stream is STDOUT and name != "stderr":
                 raise ValueError(f"{name} cannot be STDOUT: that is for stderr")
-            if isinstance(stream, (str, bytes, os.PathLike)):
+            if is_path(stream):
                 text(stream, name)
             elif not isinstance(stream, Special):
                 number_of(stream)
@@ -157,7 +166,7 @@ class Attributes:
     def _check_places(self) -> None:
         for name in ("cwd", "root", "controlling_tty", "cgroup"):
             place = getattr(self, name)
-            if isinstance(place, (str, bytes, os.PathLike)):
+            if is_path(place):
                 text(place, name)
             elif place is not None:
                 if name == "root":

@@ -7,6 +7,7 @@ import shlex
 from typing import NamedTuple
 
 from rawsys._timeouts import nanoseconds
+from rawsys.command import spawning
 from rawsys.command.attributes import Attributes
 from rawsys.command.stdio import INHERIT, NULL, PIPE
 
@@ -136,9 +137,7 @@ class Command(Attributes):
         PermissionError for the program, BlockingIOError (EAGAIN) at a limit of processes; ChildProcessError when the child
         was killed before exec; LookupError for an unknown user or group.
         """
-        from rawsys.command.spawning import spawn
-
-        return spawn(self)
+        return spawning.spawn(self)
 
     def run(self, timeout: float | None = None, check: bool = False) -> ExitStatus:
         """Start it and wait for its end; a PIPE among its streams is closed, or read and thrown away.
@@ -184,12 +183,14 @@ class Command(Attributes):
 
     def _piped(self, names: tuple[str, ...]) -> Command:
         """The same with a PIPE for these streams; kept, so that its steps are too."""
+        if not names:
+            return self
         if names not in self._variants:
             other = Command.__new__(Command)
             for name in Attributes.__slots__:
                 if hasattr(self, name):
                     object.__setattr__(other, name, PIPE if name in names else getattr(self, name))
-            other._compiled, other._variants = None, {}
+            other._compiled, other._variants, other._wiring = None, {}, None
             self._variants[names] = other
         return self._variants[names]
 
@@ -228,9 +229,7 @@ class Command(Attributes):
 
         Raises OSError when a step fails; a note tells what has changed in this process already, which nobody can undo.
         """
-        from rawsys.command.spawning import become
-
-        become(self)
+        spawning.become(self)
 
     def __str__(self) -> str:
         words = [f"{os.fsdecode(k)}={shlex.quote(os.fsdecode(v))}" for k, v in (self._extra_env or {}).items()]

@@ -40,7 +40,7 @@ def spawn(command: Command) -> Child:
         check_thread(command)
     if strays.kept:
         strays.drain()
-    wiring = Wiring(command)
+    wiring = command._wiring or Wiring(command)
     try:
         child = _start(plan(command, wiring), wiring)
     except BaseException:

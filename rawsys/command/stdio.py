@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rawsys._native.program import Slot
     from rawsys._types import HasFileno
-    from rawsys.command.command import Command
+    from rawsys.command.attributes import Attributes
 
     Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Source = Handle | int | HasFileno
@@ -71,7 +71,7 @@ class Wiring:
 
     __slots__ = ("_numbers", "_opened", "cgroup", "ends", "join", "nulls", "shape", "sources", "targets", "values")
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Attributes) -> None:
         self.sources: dict[int, Source] = dict(command.fds)
         """Number in the child: descriptor of the parent."""
         self.nulls: list[int] = []
@@ -87,7 +87,7 @@ class Wiring:
             self.abandon()
             raise
 
-    def _open(self, command: Command) -> None:
+    def _open(self, command: Attributes) -> None:
         for target, stream in enumerate((command.stdin, command.stdout, command.stderr)):
             if stream is not INHERIT:
                 self._stream(target, stream)
