@@ -341,11 +341,10 @@ class Pid(Handle):
 
 
 def _ended(info: bytearray, usage: bytearray) -> ExitStatus:
-    """The status in a siginfo of waitid: code at 8, number at 24."""
-    code, number = info[8], int.from_bytes(info[24:28], "little")
-    if code == n.CLD_EXITED:
-        return ExitStatus((number & 0xFF) << 8, usage)
-    return ExitStatus(number | (0x80 if code == n.CLD_DUMPED else 0), usage)
+    """The status in a siginfo of waitid: code at 8, number, which is below 256, at 24."""
+    if info[8] == n.CLD_EXITED:
+        return ExitStatus(info[24] << 8, usage)
+    return ExitStatus(info[24] | (0x80 if info[8] == n.CLD_DUMPED else 0), usage)
 
 
 def _queued(signal: int, value: int) -> bytearray:
