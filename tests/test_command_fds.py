@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sleepers import asleep
 from support import in_child
-from test_command_attributes import asleep
 
 from rawsys import NULL, PIPE, STDOUT, Command, Fd, Pid, Program
 from rawsys._native.process import spawn as native_spawn

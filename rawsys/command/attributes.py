@@ -187,6 +187,9 @@ class Attributes:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
                 raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+        for name in ("new_session", "parent_death_any_thread", "no_new_privs", "subreaper"):
+            if not isinstance(getattr(self, name), bool):  # "no" would be true
+                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.umask is not None and not 0 <= self.umask <= 0o777:
             raise ValueError(f"umask is from 0 to 0o777, not {self.umask:#o}")
         if self.process_group is not None and self.process_group < 0:

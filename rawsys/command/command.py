@@ -64,7 +64,7 @@ class Command(Attributes):
     - ``namespaces``: CLONE_NEW* flags; with CLONE_NEWUSER the child maps our own id to ``user`` and ``group``, or to
       itself.  ``cgroup``: the directory of a cgroup v2, which the child is born in.
     - ``steps``: a Program without parameters, run between no_new_privs and the parent death signal, after the
-      descriptors are placed; calls that change memory are refused in it.
+      descriptors are placed; calls that change memory are refused in it, and it cannot grow any more.
 
     Raises TypeError and ValueError for what cannot be right, RefusedCallError for steps that may not be.
     """
