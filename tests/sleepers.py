@@ -1,4 +1,4 @@
-"""Children that sleep, to be looked at in /proc."""
+"""Children that sleep or wait, to be looked at in /proc, signalled and reaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from support import DATA
 
-from rawsys import Child, Command
+from rawsys import Child, Command, Pid
+from rawsys.process import strays
 
 
 def asleep(child: Child) -> None:
@@ -118,3 +119,26 @@ def cgroup_made() -> Iterator[Path | None]:
     finally:
         if place:
             place.rmdir()
+
+
+def waiting(code: int = 0) -> tuple[Pid, int]:
+    """A child that waits for a byte or the end of a pipe, and then exits; the end to write to."""
+    read, write = os.pipe()
+
+    def work() -> int:
+        os.dup2(read, 0)
+        os.closerange(3, 4096)  # the other children's ends too
+        os.read(0, 1)
+        return code
+
+    child = Pid.fork(work)
+    os.close(read)
+    return child, write
+
+
+def drained(pid: int) -> None:
+    """Wait until the list of children that were let go has reaped that one."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    strays.drain()
+    with pytest.raises(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
