@@ -232,6 +232,7 @@ BAD: list[tuple[dict[str, Any], type[Exception]]] = [
     ({"root": "/nope"}, FileNotFoundError),
     ({"root": 5}, TypeError),
     ({"cgroup": "/nope"}, FileNotFoundError),
+    ({"cgroup": 987}, OSError),
     ({"cgroup": "/tmp"}, OSError),
     ({"steps": 5}, TypeError),
     ({"env": {"A=B": "1"}}, ValueError),

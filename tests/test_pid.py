@@ -149,6 +149,18 @@ def test_under_select_poll_and_epoll() -> None:
     assert child.wait().success
 
 
+def test_a_pidfd_that_does_not_block() -> None:
+    """Somebody made the pidfd nonblocking: a wait without timeout is the kernel's EAGAIN, one with it waits (76)."""
+    child, go = waiting(6)
+    os.set_blocking(child.fileno(), False)
+    with pytest.raises(BlockingIOError):
+        child.wait()
+    with pytest.raises(TimeoutError):
+        child.wait(0.01)
+    os.close(go)
+    assert child.wait(10).code == 6
+
+
 def test_under_asyncio() -> None:
     """Several tasks await one child, others go on; a cancelled wait leaves the child; asyncio's own children are theirs."""
 

@@ -21,6 +21,7 @@ def test_stops() -> None:
     child, go = waiting()
     child.send_signal(SIGSTOP)
     assert child.wait_stopped() is SIGSTOP and child.is_running()
+    assert child.poll() is None and child.status is None  # stopped is not ended
     child.send_signal(SIGCONT)
     assert child.wait_continued() is SIGCONT
     os.close(go)

@@ -166,7 +166,8 @@ def set_parent_death_signal(signal: int | None) -> None:
     """`prctl(2)`, PR_SET_PDEATHSIG: have this signal sent to this process when its parent ends; None for none.
 
     The kernel keeps it for the calling thread alone, and the parent's end is that of the *thread* there that started us.
-    It is cleared in a forked child, when credentials change, and at the exec of a set-id program.  When the parent is gone already it never comes: compare `os.getppid()` afterwards.
+    It is cleared in a forked child, when credentials change, and at the exec of a set-id program.  When the parent is gone
+    already it never comes: compare `os.getppid()` afterwards.
 
     Raises OSError (EINVAL) for what is no signal.
     """
