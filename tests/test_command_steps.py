@@ -49,8 +49,10 @@ def test_steps_of_the_caller() -> None:
     tolerant = Program()
     tolerant.openat(-100, "/no/such", os.O_RDONLY, 0, allow={2})
     assert Command("true", steps=tolerant).run().success
+    looked_at = Program()
+    Command("true", steps=looked_at)
     with pytest.raises(BusyError, match="is in a Command"):  # what was looked at is what runs
-        tolerant.getpid()
+        looked_at.getpid()
     asking = Program()
     asking.umask(asking.parameter("mask"))
     with pytest.raises(TypeError, match="without parameters"):
