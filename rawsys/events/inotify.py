@@ -83,12 +83,16 @@ class Inotify(FdIO):
 
     def get_nowait(self) -> InotifyEvent | None:
         """The next event, or None."""
-        if not self._queue:
+        while True:
+            if not self._queue or self.closed:
+                try:
+                    self._decode(self.read(_ROOM))
+                except BlockingIOError:
+                    return None
             try:
-                self._decode(self.read(_ROOM))
-            except BlockingIOError:
-                return None
-        return self._queue.popleft()
+                return self._queue.popleft()
+            except IndexError:  # another thread was quicker
+                pass
 
     def get(self, timeout: float | None = None) -> InotifyEvent:
         """The next event; waits for one.
