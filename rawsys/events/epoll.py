@@ -76,7 +76,10 @@ class Epoll(Handle):
 
     def __new__(cls) -> Self:
         """A new one that watches nothing."""
-        made = cls._fresh(_created())
+        number = raw.epoll_create1(n.O_CLOEXEC)
+        if number < 0:
+            fail("epoll_create1", (n.O_CLOEXEC,), number)
+        made = cls._fresh(number)
         made._watched, made._masks, made._tokens, made._latest = {}, {}, {}, {}
         made._next = 0
         made._rooms = []
@@ -214,9 +217,7 @@ class Epoll(Handle):
         one in a forked child) holds the file open can therefore not be removed by anybody, and tells for ever: each wait
         would return at once.  An Epoll that watches this one loses sight of it here; there is no way to tell it.
         """
-        self._strays = False
-        new = Handle._fresh(_created())
-        with new:
+        with Epoll() as new:
             for token, known in self._watched.items():
                 try:
                     _control(new, n.EPOLL_CTL_ADD, known.number.value, self._masks.get(token, 0), token)
@@ -230,6 +231,7 @@ class Epoll(Handle):
                     fail("dup3", (new, number.value, n.O_CLOEXEC), answer)
             finally:
                 number.release()
+        self._strays = False
 
     async def wait_async(self) -> None:
         """Wait, under asyncio, until a source is ready; `wait` with 0 gives it."""
@@ -253,13 +255,6 @@ class Epoll(Handle):
 
     def __repr__(self) -> str:
         return super().__repr__() if self.closed else f"<Epoll {self.fileno()} watching {len(self)}>"
-
-
-def _created() -> int:
-    number = raw.epoll_create1(n.O_CLOEXEC)
-    if number < 0:
-        fail("epoll_create1", (n.O_CLOEXEC,), number)
-    return number
 
 
 def _control(epoll: Handle, operation: int, number: int, events: int, token: int) -> None:
