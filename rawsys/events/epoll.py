@@ -26,6 +26,10 @@ _MOST = 512
 """Events that one call takes at most; the rest is ready at the next one."""
 
 
+NOW = Deadline(0)
+"""For `Epoll._take`: do not wait, and look at no clock."""
+
+
 class _AlwaysOpen:
     closed = False
 
@@ -170,11 +174,18 @@ class Epoll(Handle):
         """
         if most < 1:
             raise ValueError(f"at most {most} events: there is no room for one")
-        deadline = None if timeout is None else Deadline(timeout)
+        if most > _MOST:
+            most = _MOST
+        deadline = None if timeout is None else Deadline(timeout) if timeout != 0 else NOW
         while True:
-            events = self._take(deadline, min(most, _MOST))
-            found = [(known.source, what) for what, token in events if (known := self._known(token))]
-            if found or not events:
+            told, found = self._take(deadline, most), []
+            for events, token in told:
+                known = self._watched.get(token)
+                if known is None or known.state.closed:
+                    self._let_go(known)
+                else:
+                    found.append((known.source, events))
+            if found or not told:
                 return found
 
     def _take(self, deadline: Deadline | None, most: int = _MOST) -> Sequence[tuple[int, int]]:
@@ -185,8 +196,8 @@ class Epoll(Handle):
             room = bytearray(_MOST * _EVENT.size)
         try:
             while True:
-                if deadline is None:
-                    answer = raw.epoll_wait(self, room, most, -1)
+                if deadline is None or deadline is NOW:
+                    answer = raw.epoll_wait(self, room, most, -1 if deadline is None else 0)
                 else:
                     answer = raw.epoll_pwait2(self, room, most, deadline.timespec(), None, n.SIGNAL_SET)
                 if answer == 1:
@@ -198,17 +209,13 @@ class Epoll(Handle):
         finally:
             self._rooms.append(room)
 
-    def _known(self, token: int) -> Watched | None:
-        """What an event is of; None for what is not watched any more, or closed."""
-        known = self._watched.get(token)
-        if known is None:
-            if self._strays:
-                self._renew()
-            return None  # or removed since it was told
-        if known.state.closed:
-            self.remove(known.source)
-            return None
-        return known
+    def _let_go(self, gone: Watched | None) -> None:
+        """An event came of what is not watched any more (None), or of what is closed: see to it that no more do."""
+        if gone is not None:
+            with suppress(KeyError):  # by another thread, just now
+                self.remove(gone.source)
+        elif self._strays:  # else it was removed after it was told
+            self._renew()
 
     def _renew(self) -> None:
         """Let a new epoll take the place of this one, under its number, with all that is watched.
@@ -218,7 +225,7 @@ class Epoll(Handle):
         would return at once.  An Epoll that watches this one loses sight of it here; there is no way to tell it.
         """
         with Epoll() as new:
-            for token, known in self._watched.items():
+            for token, known in list(self._watched.items()):
                 try:
                     _control(new, n.EPOLL_CTL_ADD, known.number.value, self._masks.get(token, 0), token)
                 except OSError as error:

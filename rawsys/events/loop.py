@@ -11,7 +11,7 @@ from rawsys import raw
 from rawsys._timeouts import Deadline, nanoseconds
 from rawsys.errors import ClosedError
 from rawsys.events import _numbers as n
-from rawsys.events.epoll import Epoll
+from rawsys.events.epoll import NOW, Epoll
 from rawsys.events.timerfd import TimerFd
 from rawsys.fd import Fd
 from rawsys.fd._calls import fail
@@ -192,7 +192,7 @@ class EventLoop:
 
         False when time was up.  This is what `run` does again and again; RuntimeError inside of a callback.
         """
-        deadline = None if timeout is None else Deadline(timeout)
+        deadline = None if timeout is None else Deadline(timeout) if timeout != 0 else NOW
         self._begin()
         try:
             return self._turn(deadline)
@@ -210,12 +210,14 @@ class EventLoop:
         if self._heap or self._armed is not None:
             self._arm()
         if not ready:  # else an exception has ended a turn, and this one begins with what that has left
-            ready.extend(epoll._take(_NOW if self._soon or self._due else deadline))
+            ready.extend(epoll._take(NOW if self._soon or self._due else deadline))
         happened = bool(ready)
         while ready:
             events, token = ready.popleft()
-            known = epoll._known(token)
-            if known is not None:  # else closed or unregistered, perhaps by a callback of this turn
+            known = epoll._watched.get(token)
+            if known is None or known.state.closed:  # perhaps by a callback of this turn
+                epoll._let_go(known)
+            else:
                 known.callback(known.source, events)  # type: ignore[misc]  # none here is without
         if self._due or self._heap:
             self._make_due()
@@ -306,9 +308,6 @@ class EventLoop:
             return "<EventLoop closed>"
         timers = sum(entry[2].active for entry in self._heap)
         return f"<EventLoop {len(self._epoll) - 2} sources, {timers} timers>"
-
-
-_NOW = Deadline(0)
 
 
 def _drain(wake: Fd, _: int) -> None:
