@@ -16,7 +16,7 @@ from support import run_python
 from rawsys import bench
 
 ROOT = Path(__file__).resolve().parents[1]
-TOPICS = ("calls", "proc", "program", "threads")
+TOPICS = ("calls", "events", "proc", "program", "threads")
 
 if not (ROOT / "benchmarks").is_dir():
     pytest.skip("the benchmarks are in the repository and the sdist only", allow_module_level=True)
