@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import errno
 import os
 import pickle
 import random
@@ -15,7 +16,7 @@ import time
 
 import pytest
 from signal_places import everywhere, put_back
-from support import in_child, until_blocked
+from support import fail_calls, in_child, until_blocked
 
 import rawsys
 from rawsys import Fd, raw
@@ -661,6 +662,22 @@ def test_signals_that_nobody_can_take(wrong: int) -> None:
         with pytest.raises(ValueError, match="at least one"):
             make()
     assert SignalAction.current(SIGUSR1) == before
+
+
+@everywhere
+def test_a_refused_installation_names_the_signal() -> None:
+    """Where the kernel (here: a filter) refuses the action, OSError names call and signal, and others are served on."""
+
+    def test() -> tuple[int, str]:
+        counter = SignalCounter(SIGUSR1)
+        fail_calls(errno.EPERM, 13)
+        with pytest.raises(PermissionError) as caught:
+            SignalQueue(SIGUSR2)
+        note = caught.value.__notes__[0]
+        rawsys.raw_kill(os.getpid(), SIGUSR1)
+        return counter.count, note
+
+    assert in_child(test) == (1, "in rt_sigaction(SIGUSR2, NULL, NULL, 8)")
 
 
 @everywhere
