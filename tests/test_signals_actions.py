@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from signal_places import everywhere, put_back
+from signal_places import everywhere, everywhere_fresh, put_back
 from support import INTERPRETER, in_child, need, run_child
 
 import rawsys
@@ -87,6 +87,7 @@ def test_nodefer_and_resethand(probe: ctypes.CDLL) -> None:
     assert after.handler == SIG_DFL
 
 
+@everywhere
 @put_back()
 def test_handlers_of_others_go_back(probe: ctypes.CDLL) -> None:
     """Case 90: the actions of CPython, faulthandler and libc's sigaction have the same 32 bytes after ours."""
@@ -118,6 +119,7 @@ def _our_restorer() -> int:
     return restorer()
 
 
+@everywhere
 @put_back()
 def test_getsignal_does_not_know() -> None:
     """Case 90: signal.getsignal goes on showing Python's handler, which does not run; put back, it runs."""
@@ -135,6 +137,7 @@ def test_getsignal_does_not_know() -> None:
     assert ran == [SIGUSR1]
 
 
+@everywhere
 @pytest.mark.parametrize("wrong", [signal.SIGKILL, signal.SIGSTOP, 32, 33, 0, -1, 65])
 def test_refused_signals(wrong: int) -> None:
     """Cases 81 and 82: SIGKILL, SIGSTOP, libc's own two, 0, -1 and 65 are refused by name."""
@@ -142,6 +145,7 @@ def test_refused_signals(wrong: int) -> None:
         raw_sigaction(wrong, SIG_IGN)
 
 
+@everywhere
 def test_bad_input() -> None:
     """Handlers and flags are ints of 64 bits; an action has its own flags and mask; an action has 32 bytes."""
     before = SignalAction.current(SIGUSR1)
@@ -166,6 +170,7 @@ def test_bad_input() -> None:
         action.flags = 1  # type: ignore[misc]
 
 
+@everywhere
 def test_address_zero_is_the_default_action() -> None:
     """A handler address of 0 is SIG_DFL: the signal kills as by default, and nothing jumps to address 0."""
 
@@ -176,6 +181,7 @@ def test_address_zero_is_the_default_action() -> None:
     assert run_child(test).exitcode == -SIGTERM
 
 
+@everywhere
 def test_size_of_the_set_is_checked_by_the_kernel() -> None:
     """Case 80: another size of the mask than 8 is EINVAL."""
     assert raw.rt_sigaction(SIGUSR1, None, bytearray(32), 16) == -22
@@ -209,6 +215,7 @@ def _while_signals_come(run: object, *args: object) -> object:
     return answers[0]
 
 
+@everywhere
 @pytest.mark.parametrize("wide", [0, 1])
 def test_vector_registers_are_left_alone(probe: ctypes.CDLL, wide: int) -> None:
     """xmm and ymm registers that are live in the interrupted code have their values after hundreds of signals."""
@@ -217,11 +224,13 @@ def test_vector_registers_are_left_alone(probe: ctypes.CDLL, wide: int) -> None:
     assert _while_signals_come(probe.live_vectors, wide) == 1
 
 
+@everywhere
 def test_errno_is_left_alone(probe: ctypes.CDLL) -> None:
     """Case 84: libc's errno of the interrupted thread is the same after hundreds of signals with failing calls."""
     assert _while_signals_come(probe.live_errno) == 77
 
 
+@everywhere
 def test_backtrace_goes_through(probe: ctypes.CDLL) -> None:
     """libc's unwinder finds as many frames from a handler through our restorer as through libc's own."""
 
@@ -244,10 +253,11 @@ def test_backtrace_goes_through(probe: ctypes.CDLL) -> None:
     assert ours > 5
 
 
-def test_gdb_shows_the_interrupted_frames(probe: ctypes.CDLL) -> None:
+@everywhere_fresh
+def test_gdb_shows_the_interrupted_frames(probe: ctypes.CDLL, setting: str) -> None:
     """gdb's backtrace in a handler goes through our frame to the interrupted function."""
     gdb = need("gdb")
-    code = (
+    code = setting + (
         "import ctypes; from rawsys.signals import raw_sigaction\n"
         f"p = ctypes.CDLL({probe._name!r})\n"
         "raw_sigaction(10, ctypes.cast(p.backtrace_handler, ctypes.c_void_p).value)\n"

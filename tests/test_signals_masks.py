@@ -149,6 +149,7 @@ def test_pending_and_sigwait() -> None:
             sigwait(SIGUSR1, -1)
 
 
+@everywhere
 @put_back()
 def test_sigwait_lets_python_handlers_run() -> None:
     """Case 96: sigwait goes on after the handler of another signal, and what that raises comes out of it."""
@@ -250,12 +251,11 @@ def test_signal_fd_waits_for_another_thread() -> None:
         thread.join()
 
 
-def test_signal_fd_under_asyncio() -> None:
+@everywhere
+async def test_signal_fd_under_asyncio() -> None:
     """`async for` and get_async wait in the loop."""
-
-    async def main(fd: SignalFd) -> list[int | None]:
-        loop = asyncio.get_running_loop()
-        loop.call_later(0, sigqueue, os.getpid(), RT, 1)
+    with blocked(RT), SignalFd(RT) as fd:
+        asyncio.get_running_loop().call_later(0, sigqueue, os.getpid(), RT, 1)
         values = [(await fd.get_async()).value]
         for value in (2, 3):
             sigqueue(os.getpid(), RT, value)
@@ -263,10 +263,7 @@ def test_signal_fd_under_asyncio() -> None:
             values.append(info.value)
             if len(values) == 3:
                 break
-        return values
-
-    with blocked(RT), SignalFd(RT) as fd:
-        assert asyncio.run(main(fd)) == [1, 2, 3]
+        assert values == [1, 2, 3]
 
 
 @everywhere
@@ -571,13 +568,18 @@ def test_limit_of_queued_signals() -> None:
     assert 1 <= len(values) <= 4
 
 
+@everywhere
 def test_kernels_codes_cannot_be_forged() -> None:
     """Case 89: si_code of the kernel's own towards another process is EPERM."""
+    ready, begun = os.pipe()
     pid = os.fork()
     if pid == 0:
+        signal.signal(SIGTERM, signal.SIG_DFL)
+        os.write(begun, b"x")
         signal.pause()
         os._exit(0)
     try:
+        os.read(ready, 1)
         info = bytearray(128)
         for code in (0, 128, -6):
             info[8:12] = code.to_bytes(4, "little", signed=True)
@@ -585,6 +587,8 @@ def test_kernels_codes_cannot_be_forged() -> None:
         sigqueue(pid, SIGTERM, 1)
     finally:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -SIGTERM
+        os.close(ready)
+        os.close(begun)
 
 
 @everywhere
