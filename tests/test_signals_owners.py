@@ -360,6 +360,18 @@ def test_queue_descriptor_follows_the_ring() -> None:
 
 
 @everywhere
+def test_queue_writes_to_its_descriptor_once() -> None:
+    """Ten signals that nobody has taken are one write: the ring went from empty to not empty once."""
+    with SignalQueue(RT) as queue:
+        number = queue.fileno()
+        for _ in range(3):
+            for value in range(10):
+                sigqueue(os.getpid(), RT, value)
+            assert int.from_bytes(os.read(number, 8), "little") == 1
+            assert len(list(queue)) == 10
+
+
+@everywhere
 async def test_queue_under_asyncio() -> None:
     """`async for` and get_async wait in the loop."""
     with SignalQueue(RT) as queue:

@@ -370,7 +370,7 @@ def test_fault_reaches_faulthandler_after_the_program() -> None:
 
 @everywhere
 def test_queue_of_faults_does_not_loop() -> None:
-    """Case 93: a queue of SIGSEGV takes the fault once, with its address, and the action before it gets the next."""
+    """Case 93: a Program beside a queue of SIGSEGV runs once, and the ignored action before it is the kernel's kill."""
 
     def test() -> tuple[int | None, bool]:
         reading, writing = os.pipe()

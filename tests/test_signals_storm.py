@@ -91,6 +91,7 @@ def test_storm(work: str) -> None:
 
 def spawn() -> None:
     assert subprocess.run(["/bin/true"]).returncode == 0
+    assert rawsys.Command("/bin/true").run().code == 0
 
 
 def threads() -> None:
