@@ -30,7 +30,7 @@ def shared() -> None:
         file.write_all(b"first second")
         file.seek(0)
         Pid.fork(lambda: len(file.read(6))).wait()
-        print(f"the child read six bytes, so the parent reads on behind them: {file.read(6)}")
+        print(f"the child read six bytes, so the parent reads on behind them: {file.read(6)!r}")
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def moved() -> None:
 
     speaker = ThreadHandle.spawn(speak, b"said in a thread", move=[theirs])
     print(f"here it is now {theirs}")
-    print(f"the reader got {ours.read_all()}, and the end: the thread has closed the only writer")
+    print(f"the reader got {ours.read_all()!r}, and the end: the thread has closed the only writer")
     print(f"the thread gave {speaker.join()}")
     ours.close()
 

@@ -54,7 +54,7 @@ def inside() -> None:
     program.write(writing, b"caught\n", 7)
     with on_signal(SIGUSR1, program) as action:
         os.kill(os.getpid(), SIGUSR1)
-        print(f"the handler wrote {reading.read(100)}, and ran {action.runs} time")
+        print(f"the handler wrote {reading.read(100)!r}, and ran {action.runs} time")
     reading.close()
     writing.close()
 
