@@ -68,6 +68,19 @@ def test_blocked_and_unblocked_nest() -> None:
 
 
 @everywhere
+def test_a_guard_tells_the_mask_of_before() -> None:
+    """`before` is what leaving puts back, and a child can be given it; outside there is none."""
+    guard = blocked(SIGUSR1)
+    with blocked(SIGUSR2), guard:
+        assert guard.before.mask == kernel_mask() & ~(1 << 9)
+        assert SIGUSR2 in guard.before
+        shown = rawsys.Command("grep", "SigBlk", "/proc/self/status", signal_mask=guard.before).output(text=True).stdout
+        assert int(shown.split()[1], 16) == guard.before.mask
+    with pytest.raises(RuntimeError, match="not entered"):
+        _ = guard.before
+
+
+@everywhere
 def test_libcs_own_are_never_blocked() -> None:
     """Case 82: 32 and 33 are refused by name, and left open by every way to block everything."""
     for number in (32, 33):
