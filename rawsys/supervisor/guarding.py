@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _SEQPACKET, _NONBLOCK, _UNIX = 5, 0o4000, 1
 _EPOLLOUT = 4
 _NOFILE = 7
-_RETRY = 1.0
-"""Seconds between two guardians, where the first one did not live as long, or could not be started."""
+_LONGEST = 60.0
+"""Seconds between two guardians at most, where the first one died soon, or could not be started."""
 
 
 class Guard:
@@ -36,8 +36,9 @@ class Guard:
         self._loop = loop
         self._died = died
         self._report = report
-        self._again = 0.0
-        """Monotonic seconds before which no other one is started at once: one that always dies does not keep us busy."""
+        self._replaced = -_LONGEST
+        self._delay = 0.0
+        """One that dies soon after its start is replaced later and later: it does not keep us busy."""
         self._timer: Timer | None = None
         self._socket: Fd | None = None
         self._queue: deque[tuple[bytes, Fd | None]] = deque()
@@ -50,9 +51,9 @@ class Guard:
         try:
             with theirs:
                 hard = rlimit(_NOFILE).hard
+                # No other argv[0]: by its own path the interpreter finds its modules, of which _socket may be a file.
                 command = Command(
                     sys.executable, "-I", "-S", "-X", "utf8=0", str(Path(__file__).with_name("guardian.py")),
-                    argv0="rawsys-guardian", executable=sys.executable,
                     stdin=NULL, stdout=NULL, stderr=NULL, fds={3: theirs}, cwd="/", new_session=True,
                     signal_mask=range(1, 32), rlimits={_NOFILE: (hard, hard)},
                 )  # fmt: skip
@@ -70,20 +71,25 @@ class Guard:
         status = child.poll()
         self._let_go()
         self._report(Notice.now("guardian", f"it has {status}; another one takes its place"))
-        if monotonic() < self._again:
-            self._timer = self._loop.call_later(_RETRY, self._replace)
-        else:
+        if monotonic() - self._replaced > _LONGEST:
+            self._delay = 0.0
             self._replace()
+        else:
+            self._later()
+
+    def _later(self) -> None:
+        self._delay = min(max(1.0, self._delay * 2), _LONGEST)
+        self._timer = self._loop.call_later(self._delay, self._replace)
 
     def _replace(self) -> None:
-        self._again = monotonic() + _RETRY
+        self._replaced = monotonic()
         try:
             self._start()
             self._died()
         except OSError as error:  # no process or descriptor is to be had now: the services run on meanwhile
-            self._report(Notice.now("guardian", f"it cannot be started: {error}; tried again in {_RETRY:g} s"))
+            self._report(Notice.now("guardian", f"it cannot be started: {error}; tried again"))
             self._let_go()
-            self._timer = self._loop.call_later(_RETRY, self._replace)
+            self._later()
 
     @property
     def pid(self) -> int:
