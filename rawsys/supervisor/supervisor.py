@@ -294,7 +294,8 @@ class Supervisor:
 
     def _is_ready(self, name: str) -> bool:
         return all(
-            (instance.state is State.RUNNING and instance not in self._held) or instance.state is State.DONE
+            instance.state is State.DONE
+            or (instance.state is State.RUNNING and not instance.service.oneshot and instance not in self._held)
             for instance in self.instances[name]
         )
 
