@@ -222,7 +222,9 @@ class Pump:
         Raises OSError when it cannot be written: it is kept, and nothing more is read before `retry` succeeds.
         """
         if self._rest:
-            return 0
+            self.retry()  # a part of it went; this raises what kept the other
+            if self._rest:
+                return 0
         count = raw.read(self.read, _memory, CHUNK)
         if count <= 0:
             return 0
@@ -247,7 +249,7 @@ class Pump:
         Not until it is empty: something that got away may write into it for ever.
         """
         left = CHUNK
-        while left > 0 and not self._rest and (count := self.move()):
+        while left > 0 and ((count := self.move()) or self._rest):
             left -= count
 
     def _put(self, data: bytes | memoryview) -> None:

@@ -135,8 +135,6 @@ class Output:
             if self._epoll is not None and number in self._epoll:
                 self._epoll.remove(number)
             try:
-                if pump.stuck:
-                    pump.retry()
                 pump.drain()
             except OSError as error:
                 self._report(Notice.now(pump.name, f"the end of its output is lost: {error}"))
