@@ -1,6 +1,6 @@
 """The guardian: a tiny process that ends what the supervisor started, should the supervisor itself be killed.
 
-It is this file, run by the interpreter with nothing but built-in modules: no site, no imports from disk.  It waits at the
+It is this file, run by the interpreter with nothing but modules in C: no site, no Python from the disk.  It waits at the
 other end of a Unix socket, over which it is handed the pidfd of each leader as soon as there is one, and told when the
 group is gone.  When the socket ends, its peer is dead or done: it kills each group that it still holds, and its cgroup.
 

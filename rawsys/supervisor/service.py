@@ -87,7 +87,8 @@ class Service:
     - ``command``: the program and its arguments.  ``instances`` of it run side by side; `{i}` in the command, the
       environment, ``cwd`` and the name of the log is the number of each, from 0 (`{i:02}` is formatted), and so is
       RAWSYS_INSTANCE in its environment.
-    - ``restart``: a `Restart`, or one of its policies.  ``oneshot``: it is to end; when it ends well it is done.
+    - ``restart``: a `Restart`, or one of its policies.  ``oneshot``: it is to end; when it ends well it is done, and what
+      comes after it starts then.
     - ``after``: names of services that have to be ready (or done) before it starts.  ``requires``: the same, and it stops
       and starts again with them.
     - ``ready``: a `Ready`, one of its words, or the seconds for which it has to be alive; ``start_timeout`` seconds (None:
