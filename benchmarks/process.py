@@ -23,6 +23,8 @@ TRUE = shutil.which("true") or "/bin/true"
 _VFORK = """
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,14 +52,43 @@ long limit(long count, const char *file, int pipes)
     }
     return now() - begin;
 }
+long together(long count, const char *file, int children)
+{
+    char *const argv[] = {(char *)file, 0};
+    long begin = now();
+    for (long i = 0; i < count; i++) {
+        int epoll = epoll_create1(EPOLL_CLOEXEC);
+        for (int k = 0; k < children; k++) {
+            pid_t pid = vfork();
+            if (pid == 0) {
+                execve(file, argv, environ);
+                _exit(127);
+            }
+            struct epoll_event event = {EPOLLIN, {.fd = (int)syscall(SYS_pidfd_open, pid, 0)}};
+            epoll_ctl(epoll, EPOLL_CTL_ADD, event.data.fd, &event);
+        }
+        for (int left = children; left;) {
+            struct epoll_event ready[64];
+            int got = epoll_wait(epoll, ready, 64, -1);
+            for (int k = 0; k < got; k++, left--) {
+                siginfo_t info;
+                waitid(3, ready[k].data.fd, &info, WEXITED); /* P_PIDFD */
+                close(ready[k].data.fd);
+            }
+        }
+        close(epoll);
+    }
+    return now() - begin;
+}
 """
 
 
-def vfork_in_c(pipes: int = 0) -> Side:
-    """The limit: vfork, exec and waitid."""
-    function = compile_c(_VFORK).limit
+def vfork_in_c(pipes: int = 0, children: int = 0) -> Side:
+    """The limit: vfork, exec and waitid; of so many `children` at once, by pidfd and epoll."""
+    library = compile_c(_VFORK)
+    function = library.together if children else library.limit
     function.restype, function.argtypes = ctypes.c_long, [ctypes.c_long, ctypes.c_char_p, ctypes.c_int]
-    return lambda count: int(function(count, TRUE.encode(), pipes))
+    return lambda count: int(function(count, TRUE.encode(), children or pipes))
 
 
 class Worker:
@@ -243,4 +274,5 @@ def thousand(setting: Setting) -> Sides:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, children + 100), hard))
     setting.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
     theirs = peer("subprocess.Popen, then wait", _popens(children), "<= 0.9")
-    return Sides(_thousand(children), [theirs], operations=children)
+    bare = limit(lambda: vfork_in_c(children=children), name="vfork, exec, pidfd, epoll in C")
+    return Sides(_thousand(children), [theirs, bare], operations=children)
