@@ -31,8 +31,8 @@ except ModuleNotFoundError as error:
 _install(sys.modules[__name__], "top")
 
 _MODULES = {
-    "batch", "command", "constants", "errors", "fd", "memory", "proc", "process", "program", "raw", "sched", "signals", "structs",
-    "sync", "syscalls", "table", "thread", "vdso",
+    "batch", "command", "constants", "errors", "events", "fd", "memory", "proc", "process", "program", "raw", "sched", "signals", "structs",
+    "supervisor", "sync", "syscalls", "table", "thread", "vdso",
 }  # fmt: skip
 _HOME = {
     "Fd": "fd",
@@ -67,6 +67,7 @@ __all__ = [
     "ThreadHandle",
     "constants",
     "errors",
+    "events",
     "fork",
     "proc",
     "raw",
