@@ -31,7 +31,7 @@ except ModuleNotFoundError as error:
 _install(sys.modules[__name__], "top")
 
 _MODULES = {
-    "batch", "command", "constants", "errors", "fd", "memory", "proc", "process", "program", "raw", "sched", "signals", "structs",
+    "batch", "command", "constants", "errors", "events", "fd", "memory", "proc", "process", "program", "raw", "sched", "signals", "structs",
     "sync", "syscalls", "table", "thread", "vdso",
 }  # fmt: skip
 _HOME = {
@@ -67,6 +67,7 @@ __all__ = [
     "ThreadHandle",
     "constants",
     "errors",
+    "events",
     "fork",
     "proc",
     "raw",

@@ -2,6 +2,7 @@ from typing import Never
 
 from rawsys import constants as constants
 from rawsys import errors as errors
+from rawsys import events as events
 from rawsys import memory as memory
 from rawsys import proc as proc
 from rawsys import raw as raw

@@ -389,6 +389,7 @@ static PyObject *add_step(PyObject *object, PyObject *const *args, Py_ssize_t co
     self->program->step[index] = step;
     self->blocks |= (row->flags & RS_BLOCKS) != 0;
     self->ends_in_exec |= is_exec(row);
+    self->bound |= (step.flags & RS_BOUND) != 0;
     return new_slot(self, RS_FROM_STEP, index);
 }
 

@@ -335,7 +335,7 @@ static int begin(struct each *e, PyObject *inputs)
         return -1;
     if (convert_inputs(e, inputs) < 0)
         return -1;
-    for (e->at = 0; e->at < e->count; e->at++) { /* before anything runs */
+    for (e->at = 0; e->self->bound && e->at < e->count; e->at++) { /* before anything runs */
         place(e);
         if (rs_run_check(e->self, &e->bound.frame) < 0)
             return -1;

@@ -1,20 +1,18 @@
 #include "program.h"
 
-#include "syscall.h"
+#include <string.h>
 
 #define MINUS_EINTR -4
 #define MINUS_ECHILD -10
 #define MINUS_EFAULT -14
 #define MINUS_ECANCELED -125
 
-int rs_step_failed(const struct rs_step *step, long answer)
+int rs_step_allows(const struct rs_step *step, long answer)
 {
-    if (!rs_failed(answer))
-        return 0;
     for (unsigned i = 0; i < step->allowed; i++)
         if (answer == -step->allow[i])
-            return 0;
-    return 1;
+            return 1;
+    return 0;
 }
 
 uint32_t rs_first_failure(const struct rs_program *program, const struct rs_frame *frame)
@@ -25,12 +23,12 @@ uint32_t rs_first_failure(const struct rs_program *program, const struct rs_fram
     return i;
 }
 
-int rs_patch(const struct rs_program *program, const struct rs_frame *frame, const struct rs_step *step, long *word)
+static inline __attribute__((always_inline)) int
+patch(const struct rs_program *program, const struct rs_frame *frame, const struct rs_step *step, long *word)
 {
-    for (unsigned i = 0; i < 6; i++) /* all of them: a known number costs less than counting to the arity */
-        word[i] = step->word[i];
-    for (unsigned i = 0; i < step->patches; i++) {
-        const struct rs_patch *p = &step->patch[i];
+    memcpy(word, step->word, sizeof step->word); /* all six: a known number costs less than counting to the arity */
+    const struct rs_patch *end = step->patch + step->patches;
+    for (const struct rs_patch *p = step->patch; p < end; p++) {
         if (p->source == RS_FROM_PARAMETER)
             word[p->word] = frame->parameter[p->index];
         else if (p->source == RS_FROM_BUFFER)
@@ -39,6 +37,11 @@ int rs_patch(const struct rs_program *program, const struct rs_frame *frame, con
             return 0;
     }
     return 1;
+}
+
+int rs_patch(const struct rs_program *program, const struct rs_frame *frame, const struct rs_step *step, long *word)
+{
+    return patch(program, frame, step, word);
 }
 
 /* The pointer law while a program runs: no call touches more of a buffer than there is. */
@@ -69,16 +72,22 @@ static inline long enter(const struct rs_step *step, const long *word)
     return RS_UNLIKELY(step->row->flags & RS_ANSWER32) ? (int)answer : answer;
 }
 
-static long run_step(const struct rs_program *program, const struct rs_frame *frame, const struct rs_step *step)
+/* Not inlined: its words would cost every step of a program of constants their place on the stack. */
+static __attribute__((noinline)) long
+run_patched(const struct rs_program *program, const struct rs_frame *frame, const struct rs_step *step)
 {
     long word[6];
-    if (!step->patches)
-        return enter(step, step->word);
-    if (!rs_patch(program, frame, step, word))
+    if (!patch(program, frame, step, word))
         return MINUS_ECANCELED;
     if ((step->flags & RS_BOUND) && !rs_within_bounds(frame, step, word, 1))
         return MINUS_EFAULT;
     return enter(step, word);
+}
+
+static inline __attribute__((always_inline)) long
+run_step(const struct rs_program *program, const struct rs_frame *frame, const struct rs_step *step)
+{
+    return step->patches ? run_patched(program, frame, step) : enter(step, step->word);
 }
 
 uint32_t rs_run(const struct rs_program *program, struct rs_frame *frame, uint32_t start, uint32_t end, int alone)

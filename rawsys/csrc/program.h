@@ -7,6 +7,7 @@
 
 #include "extent.h"
 #include "row.h"
+#include "syscall.h"
 
 enum rs_source { RS_FROM_STEP, RS_FROM_PARAMETER, RS_FROM_BUFFER };
 
@@ -64,8 +65,14 @@ int rs_within_bounds(const struct rs_frame *frame, const struct rs_step *step, c
 /* The words that are known only when the program runs; 0 when an input is missing because its step failed. */
 int rs_patch(const struct rs_program *program, const struct rs_frame *frame, const struct rs_step *step, long *word);
 
+/* Whether an error is one that the step allows. */
+int rs_step_allows(const struct rs_step *step, long answer);
+
 /* True when the answer of a step is a failure: an error that it does not allow. */
-int rs_step_failed(const struct rs_step *step, long answer);
+static inline int rs_step_failed(const struct rs_step *step, long answer)
+{
+    return RS_UNLIKELY(rs_failed(answer)) && !rs_step_allows(step, answer);
+}
 
 /* The index of the first step that failed, or program->count. */
 uint32_t rs_first_failure(const struct rs_program *program, const struct rs_frame *frame);

@@ -75,7 +75,7 @@ static Py_ssize_t buffer_sizes(struct rs_program_object *self, const long *param
 /* Extents that depend on parameters are known now, before anything runs. */
 int rs_run_check(struct rs_program_object *self, const struct rs_frame *frame)
 {
-    for (uint32_t i = 0; i < self->program->count; i++) {
+    for (uint32_t i = 0; self->bound && i < self->program->count; i++) {
         const struct rs_step *step = &self->program->step[i];
         long word[6];
         int asks = 0;

@@ -41,6 +41,7 @@ struct rs_program_object {
     struct rs_call **pinned; /* one for each step: what its constant arguments hold */
     PyObject *kept;          /* list of the argument tuples of all steps, None where a slot stands */
     uint8_t frozen, blocks, ends_in_exec;
+    uint8_t bound; /* some step's extent depends on what it is given: see RS_BOUND */
 };
 
 struct rs_bound {

@@ -92,6 +92,12 @@ class State(FdIO):
         """
         return _ready(self, n.POLLOUT, timeout)
 
+    async def wait_async(self) -> None:
+        """`wait_readable` under asyncio: the event loop goes on meanwhile.  Several tasks may wait for one descriptor."""
+        from rawsys.fd._asyncio import ready
+
+        await ready(self)
+
 
 def _fcntl(fd: FdIO, command: int, argument: int) -> int:
     answer = raw.fcntl(fd, command, argument)

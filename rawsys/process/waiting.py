@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from rawsys import syscalls
 from rawsys._timeouts import Deadline
-from rawsys.fd._calls import Number
 from rawsys.process import _numbers as n
 from rawsys.process import lost
 from rawsys.process._polling import poll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterable
     from typing import TypeVar
 
@@ -63,29 +60,7 @@ def _event(pid: Pid) -> int:
 
 
 async def ended_async(pid: Pid) -> None:
-    """Return when `wait` would not wait.
+    """Return when `wait` would not wait."""
+    from rawsys.fd._asyncio import ready
 
-    The loop watches an epoll of our own: its readers are known by their number, and two waits for one process would
-    take each other's place; and it cannot be told to watch for POLLHUP alone.
-    """
-    import asyncio
-
-    with syscalls.epoll_create1(n.O_CLOEXEC) as watch:
-        number = Number(pid)
-        try:
-            syscalls.epoll_ctl(watch, 1, number.value, _event(pid).to_bytes(4, "little") + bytes(8))
-        finally:
-            number.release()
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        fd = watch.fileno()
-        loop.add_reader(fd, _settle, done)
-        try:
-            await done
-        finally:
-            loop.remove_reader(fd)
-
-
-def _settle(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)
+    await ready(pid, _event(pid))

@@ -97,12 +97,16 @@ class SignalFd(FdIO):
         return info
 
     async def get_async(self) -> SignalInfo:
-        """The next signal, under asyncio; one task at a time."""
-        from rawsys.signals._asyncio import readable
-
+        """The next signal, under asyncio."""
         while (info := self.get_nowait()) is None:
-            await readable(self.fileno())
+            await self.wait_async()
         return info
+
+    async def wait_async(self) -> None:
+        """Wait, under asyncio, until a signal is pending; `get_nowait` takes it."""
+        from rawsys.fd._asyncio import ready
+
+        await ready(self)
 
     def __iter__(self) -> Self:
         self.fileno()

@@ -90,6 +90,13 @@ class SignalFlag(_Shown, FlagCore):
         """
         return self._fileno()
 
+    async def wait_async(self) -> None:
+        """`wait` under asyncio: return when the flag is set."""
+        from rawsys.fd._asyncio import ready
+
+        while not self:
+            await ready(self)
+
     def _state(self) -> str:
         return "set" if self else "not set"
 
@@ -156,13 +163,16 @@ class SignalQueue(_Shown, QueueCore):
         return self._fileno()
 
     async def get_async(self) -> SignalInfo:
-        """The next delivery, under asyncio; one task at a time."""
-        from rawsys.signals._asyncio import readable
-
-        number = self.fileno()
+        """The next delivery, under asyncio."""
         while (info := self.get_nowait()) is None:
-            await readable(number)
+            await self.wait_async()
         return info
+
+    async def wait_async(self) -> None:
+        """Wait, under asyncio, until there is something to get."""
+        from rawsys.fd._asyncio import ready
+
+        await ready(self)
 
     def __aiter__(self) -> Self:
         return self
