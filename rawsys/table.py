@@ -16,12 +16,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+__all__ = ["MEMORY", "NUMBERS", "STRINGS", "TABLE", "Argument", "Entry", "Extent", "Table", "parse"]
+
 SOURCE = Path(__file__).with_name("syscalls.tsv")
 
 MEMORY = frozenset({"in", "out", "inout", "any"})
 """Kinds of arguments that take a buffer, an address or None (``any`` also a plain number)."""
 STRINGS = frozenset({"path", "str", "strings"})
+"""Kinds that take text."""
 NUMBERS = frozenset({"fd", "dirfd", "size", "flags", "int", "mode", "pid", "uid", "gid", "signal", "offset", "addr"})
+"""Kinds that take a number."""
 
 # The kernel's own names for its numbers: signed, bits.  A name that is missing here is 64 bits and
 # unsigned only if it says so; `parse` refuses what it does not know, so that no width is guessed.
