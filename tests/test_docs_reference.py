@@ -171,3 +171,33 @@ def test_the_front_page_counts_the_calls() -> None:
     live = sum(entry.live for entry in TABLE)
     for page in (DOCS / "index.md", DOCS.parent / "README.md"):
         assert re.findall(r"(\d{3}) calls", page.read_text("utf-8").replace("\n", " ")) == [str(live)]
+
+
+def _members(name: str, owner: type) -> Iterator[tuple[str, object]]:
+    """The public members that a class of ours defines; fields of records and structures are described with the class."""
+    for base in owner.__mro__:
+        if not base.__module__.startswith("rawsys"):
+            continue
+        for member, value in vars(base).items():
+            if not member.startswith("_"):
+                yield f"{name}.{member}", getattr(value, "__func__", value)
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_everything_public_has_a_docstring(module: str) -> None:
+    """Modules, classes, functions, methods and properties, in Python and in C; also what ruff cannot see."""
+    found = importlib.import_module(module)
+    assert found.__doc__
+    mute = []
+    for name in _names(found):
+        value = getattr(found, name)
+        if _is_data(value):
+            continue
+        if not inspect.getdoc(value):
+            mute.append(name)
+        if inspect.isclass(value) and value.__module__.startswith("rawsys"):
+            for member, inner in _members(name, value):
+                described = inspect.isroutine(inner) or inspect.isdatadescriptor(inner)
+                if described and not inspect.getdoc(inner):
+                    mute.append(member)
+    assert mute == []

@@ -1,4 +1,4 @@
-"""A few shapes of SVG, enough for the pictures of these docs; docs/_static/pictures.css has their colours."""
+"""A few shapes of SVG, enough for the pictures of these docs; docs/_static/pages.css has their colours."""
 
 from __future__ import annotations
 

@@ -239,5 +239,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("benchmark-chart", BenchmarkChart)
     app.add_directive("benchmark-facts", BenchmarkFacts)
     app.add_directive("live-memory", LiveMemory)
-    app.add_css_file("pictures.css")
+    app.add_css_file("pages.css")
     return {"parallel_read_safe": True}
