@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import GetSetDescriptorType, ModuleType
 
 import pytest
 
@@ -197,7 +197,7 @@ def test_everything_public_has_a_docstring(module: str) -> None:
             mute.append(name)
         if inspect.isclass(value) and value.__module__.startswith("rawsys"):
             for member, inner in _members(name, value):
-                described = inspect.isroutine(inner) or inspect.isdatadescriptor(inner)
+                described = inspect.isroutine(inner) or isinstance(inner, (property, GetSetDescriptorType))
                 if described and not inspect.getdoc(inner):
                     mute.append(member)
     assert mute == []

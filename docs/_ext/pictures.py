@@ -180,6 +180,8 @@ class Inline(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """The figure for HTML, and its words for everything else."""
+        for source in ("pictures.py", "drawing.py"):
+            self.env.note_dependency(str(Path(__file__).with_name(source)))
         svg = self.svg()
         words = unescape(svg.partition('aria-label="')[2].partition('"')[0])
         other = addnodes.only("", nodes.paragraph("", words), expr="not html")
