@@ -55,9 +55,10 @@ autodoc_typehints = "signature"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 
-# Each page's examples run in a folder of their own, which is empty when they begin.
-doctest_global_setup = """
+# Each page's examples run in a folder of their own, which is empty when they begin; `docs` is the folder of the pages.
+doctest_global_setup = f"""
 import os, tempfile
+docs = {str(Path(__file__).parent)!r}
 _folder = tempfile.TemporaryDirectory()
 _before = os.getcwd()
 os.chdir(_folder.name)

@@ -83,7 +83,8 @@ def _gives(entry: Entry) -> str:
     if entry.status == "refused":
         return ""
     words = {"none": "None", "size": "bytes", "fd": "Fd", "addr": "address", "never": "-", "int": "int"}[entry.returns]
-    return f"Fd if `{entry.fd_condition.replace('|', chr(92) + '|')}`, else int" if entry.fd_condition else words
+    condition = f"if `{entry.fd_condition.replace('|', chr(92) + '|')}`"
+    return f"Fd {condition if len(condition) < 50 else 'for some commands'}, else int" if entry.fd_condition else words
 
 
 def _gil(entry: Entry) -> str:
