@@ -32,7 +32,7 @@ _install(sys.modules[__name__], "top")
 
 _MODULES = {
     "batch", "command", "constants", "errors", "events", "fd", "memory", "proc", "process", "program", "raw", "sched", "signals", "structs",
-    "sync", "syscalls", "table", "thread", "vdso",
+    "supervisor", "sync", "syscalls", "table", "thread", "vdso",
 }  # fmt: skip
 _HOME = {
     "Fd": "fd",

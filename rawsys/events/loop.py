@@ -76,7 +76,7 @@ class EventLoop:
     """
 
     __slots__ = ("__weakref__", "_armed", "_callbacks", "_cancelled", "_epoll", "_heap", "_order", "_running", "_soon",
-                 "_stopped", "_timer", "_wake")  # fmt: skip
+                 "_stopped", "_timer", "_wake", "turns")  # fmt: skip
 
     def __init__(self) -> None:
         self._callbacks: dict[int, Ready] = {}
@@ -86,6 +86,8 @@ class EventLoop:
         self._armed: int | None = None
         self._soon: deque[Callable[[], object]] = deque()
         self._stopped = self._running = False
+        self.turns = 0
+        """How often it has woken up: what was looked at in the same turn need not be looked at again."""
         self._epoll = Epoll()
         try:
             self._timer = TimerFd()
@@ -182,6 +184,7 @@ class EventLoop:
         """
         self._arm()
         found = self._epoll.wait(timeout)
+        self.turns += 1
         callbacks = self._callbacks
         for source, events in found:
             if source is self._timer:

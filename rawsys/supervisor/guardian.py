@@ -1,0 +1,89 @@
+"""The guardian: a tiny process that ends what the supervisor started, should the supervisor itself be killed.
+
+It is this file, run by the interpreter with nothing but built-in modules: no site, no imports from disk.  It waits at the
+other end of a Unix socket, over which it is handed the pidfd of each leader as soon as there is one, and told when the
+group is gone.  When the socket ends, its peer is dead or done: it kills each group that it still holds, and its cgroup.
+
+Messages (SOCK_SEQPACKET): ``+KEY GROUP CGROUP`` with a pidfd, ``-KEY``.
+"""
+
+import _signal  # type: ignore[import-not-found]  # of the interpreter itself: typeshed knows signal only
+import _socket
+import posix
+
+WHOLE_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
+
+
+def end_group(pidfd: int, group: int) -> None:
+    """Kill all members of a group: through the pidfd, which reaches this group or nobody."""
+    try:
+        _signal.pidfd_send_signal(pidfd, _signal.SIGKILL, None, WHOLE_GROUP)
+    except ProcessLookupError:
+        pass
+    except OSError:  # EINVAL: Linux before 6.9
+        end_members(group)
+
+
+def end_members(group: int) -> None:
+    """The same by one look at /proc: each member held by a pidfd, and looked at once more, before it is killed."""
+    for name in posix.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        try:
+            member = posix.pidfd_open(int(name))
+        except OSError:
+            continue
+        try:
+            if posix.getpgid(int(name)) == group:
+                _signal.pidfd_send_signal(member, _signal.SIGKILL)
+        except OSError:
+            pass  # it is gone
+        finally:
+            posix.close(member)
+
+
+def end_cgroup(path: str) -> None:
+    """Kill all that is in a cgroup and below."""
+    try:
+        fd = posix.open(path + "/cgroup.kill", posix.O_WRONLY | posix.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        posix.write(fd, b"1")
+    finally:
+        posix.close(fd)
+
+
+def watch(number: int) -> dict[str, tuple[int, int, str]]:
+    """Receive until the other end is closed; what is still held then, by key."""
+    held: dict[str, tuple[int, int, str]] = {}
+    peer = _socket.socket(fileno=number)
+    room = _socket.CMSG_SPACE(4)
+    while True:
+        try:
+            data, control, _, _ = peer.recvmsg(8192, room)
+        except OSError:
+            return held
+        if not data:
+            return held
+        text = data.decode("utf-8", "surrogateescape")
+        if text[0] == "-":
+            pidfd, _, _ = held.pop(text[1:], (-1, 0, ""))
+            if pidfd >= 0:
+                posix.close(pidfd)
+            continue
+        key, group, cgroup = text[1:].split(" ", 2)
+        if control:
+            held[key] = int.from_bytes(control[0][2][:4], "little"), int(group), cgroup
+
+
+def main() -> None:
+    """Wait for the end of the peer, and end what it left."""
+    for pidfd, group, cgroup in watch(3).values():
+        end_group(pidfd, group)
+        if cgroup:
+            end_cgroup(cgroup)
+
+
+if __name__ == "__main__":
+    main()

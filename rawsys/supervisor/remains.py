@@ -1,0 +1,151 @@
+"""Remains: who leads which group, and what is left of a run when its leader has ended."""
+
+from __future__ import annotations
+
+import os
+
+from rawsys.process import set_subreaper, subreaper
+from rawsys.signals import SignalFlag
+from rawsys.supervisor import group as groups
+from rawsys.supervisor.guarding import Guard
+from rawsys.supervisor.orphans import Orphans
+from rawsys.supervisor.words import SIGNALS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rawsys.command import Child
+    from rawsys.events import EventLoop
+    from rawsys.supervisor.instance import Instance
+
+
+class Remains:
+    """The processes of all instances: their leaders, which the guardian holds too, and what those leave behind.
+
+    With `guard` a guardian ends all groups should this process be killed.  With `adopt` this process is a subreaper.
+    """
+
+    __slots__ = ("_flag", "_guard", "_leaders", "_loop", "_mark", "_orphans", "_to_look", "_was_subreaper")
+
+    def __init__(self, loop: EventLoop, *, guard: bool, adopt: bool) -> None:
+        self._loop = loop
+        self._leaders: dict[int, Instance] = {}
+        self._to_look: dict[Instance, None] = {}
+        self._mark = f"{os.getpid()}-{int.from_bytes(os.urandom(6), 'little'):x}"
+        self._was_subreaper = adopt and subreaper()
+        self._orphans: Orphans | None = None
+        self._flag: SignalFlag | None = None
+        self._guard: Guard | None = None
+        try:
+            if adopt:
+                set_subreaper(True)
+                self._orphans = Orphans(self._is_ours, self._leader_ended)
+                self._flag = SignalFlag(SIGNALS["CHLD"])
+                loop.register(self._flag, self._child_ended)
+            if guard:
+                self._guard = Guard(loop, self._guardian_died)
+        except BaseException:
+            self.close()
+            raise
+
+    def hold(self, instance: Instance, child: Child) -> None:
+        """A process of an instance was started."""
+        self._leaders[child.pid] = instance
+        if self._guard is not None:
+            self._guard.hold(instance.key, child.pid, child, instance.cgroup)
+
+    def let_go(self, instance: Instance) -> None:
+        """Nothing of an instance's run is left."""
+        if instance.pid is not None:
+            self._leaders.pop(instance.pid, None)
+        if self._guard is not None:
+            self._guard.release(instance.key)
+
+    def mark(self, instance: Instance) -> str:
+        """What tells the processes of an instance from all others, in their environment."""
+        return f"{self._mark}:{instance.key}"
+
+    # ---- looking ----
+
+    def look_at(self, instance: Instance) -> None:
+        """Look for what is left of its run, once for all that ask in this turn, and tell it by `seen`."""
+        if not self._to_look:
+            self._loop.call_soon(self._look)
+        self._to_look[instance] = None
+
+    def _look(self) -> None:
+        asked = {instance: instance.group.number for instance in self._to_look if instance.group is not None}
+        self._to_look.clear()
+        found = groups.members(asked.values())
+        for instance, number in asked.items():
+            instance.seen(found[number] + self.others_of(instance))
+
+    def others_of(self, instance: Instance) -> list[int]:
+        """What lives of an instance outside its group: orphans with its mark, and members of its cgroup."""
+        found = self._orphans_of(instance)
+        return found + groups.cgroup_members(instance.cgroup) if instance.cgroup else found
+
+    def _orphans_of(self, instance: Instance) -> list[int]:
+        if self._orphans is None:
+            return []
+        mark = self.mark(instance)
+        return [pid for pid, found in self._orphans.living(self._loop.turns).items() if found == mark]
+
+    def send_orphans(self, instance: Instance, signal: int) -> None:
+        """Signal the orphans of an instance."""
+        if self._orphans is not None:
+            for pid in self._orphans_of(instance):
+                self._orphans.send(pid, signal)
+
+    def send_strangers(self, signal: int) -> int:
+        """Signal all orphans, whoever left them; how many there are."""
+        if self._orphans is None:
+            return 0
+        left = self._orphans.living(self._loop.turns)
+        for pid in left:
+            self._orphans.send(pid, signal)
+        return len(left)
+
+    # ---- being told ----
+
+    def _is_ours(self, pid: int) -> bool:
+        return pid in self._leaders or (self._guard is not None and pid == self._guard.pid)
+
+    def _leader_ended(self, pid: int) -> bool:
+        """SIGCHLD came before the loop saw the pidfd; True when it was a leader, and is reaped now."""
+        instance = self._leaders.get(pid)
+        child = instance.child if instance is not None else None
+        if instance is None or child is None:
+            return False
+        instance.leader_ended()
+        return child.status is not None
+
+    def _child_ended(self, flag: SignalFlag, _: int) -> None:
+        flag.clear()
+        if self._orphans is not None and not self._orphans.reap():
+            self._loop.call_soon(self._reap_again)
+
+    def _reap_again(self) -> None:
+        if self._flag is not None:
+            self._child_ended(self._flag, 0)
+
+    def _guardian_died(self) -> None:
+        """There is another one: it has to know of all that lives."""
+        for instance in self._leaders.values():
+            if instance.group is not None and self._guard is not None:
+                self._guard.hold(instance.key, instance.group.number, instance.group.pidfd, instance.cgroup)
+
+    def close(self) -> None:
+        """Let all go; nothing of any instance is left."""
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
+        if self._flag is not None:
+            self._loop.unregister(self._flag)
+            self._flag.close()
+            self._flag = None
+        if self._orphans is not None:
+            self._orphans.close()
+            self._orphans = None
+            set_subreaper(self._was_subreaper)
+        self._leaders.clear()
+        self._to_look.clear()

@@ -1,0 +1,441 @@
+"""Supervisor: services, the order among them, and the loop that alone waits."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import threading
+from collections import deque
+
+from rawsys.errors import ClosedError
+from rawsys.events import EventLoop
+from rawsys.process import rlimit, set_rlimit
+from rawsys.signals import SignalQueue
+from rawsys.supervisor.change import Change, Notice
+from rawsys.supervisor.instance import Instance
+from rawsys.supervisor.order import check_order
+from rawsys.supervisor.output import Output
+from rawsys.supervisor.remains import Remains
+from rawsys.supervisor.table import ACTIVE, ENDED, UP, Event, State
+from rawsys.supervisor.words import KILL, SIGNALS, signal_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, Self
+
+    from rawsys.supervisor.listening import ListenSocket
+    from rawsys.supervisor.service import Service
+
+EXIT_WHEN = ("never", "all-done", "any-failed")
+ON_DEATH = ("kill", "keep")
+_NOFILE = 7
+_STARTS = 16
+"""Processes that are started in one turn: what else is ready waits no longer than for these."""
+
+
+class Supervisor:
+    """Keeps services running: starts them in order, restarts them by their rules, ends them with all that they started.
+
+    ``add`` services, tell ``on_event`` where records go, and ``run``.
+
+    - ``exit_when``: "never", but when it is asked to; "all-done": when nothing runs any more and nothing will; "any-failed":
+      when a service has failed for good.
+    - ``on_death``: what becomes of the services when this process is killed, by SIGKILL too.  "kill": a guardian process,
+      and the death signal of the parent, end all their process groups within milliseconds; "keep" leaves them.  With
+      "kill" `run` has to be called in the main thread: the death signal comes when the *thread* that started them ends.
+    - ``own_process``: this process is for supervising alone: it becomes a subreaper, reaps children that it does not
+      know, and ends those with the service that they come from.  Do not ask for it in a process that has children of
+      other libraries.
+    - ``signals``: SIGTERM and SIGINT stop it in order while it runs; the second SIGINT kills what is left.
+
+    Its methods are for the thread that runs it, before and during `run`; `shutdown` is for any, and for signal handlers.
+    """
+
+    def __init__(
+        self, *, exit_when: str = "never", on_death: str = "kill", own_process: bool = False, signals: bool = True
+    ) -> None:
+        if exit_when not in EXIT_WHEN:
+            raise ValueError(f"exit_when is one of {', '.join(EXIT_WHEN)}, not {exit_when!r}")
+        if on_death not in ON_DEATH:
+            raise ValueError(f"on_death is one of {', '.join(ON_DEATH)}, not {on_death!r}")
+        self.exit_when, self.on_death, self.own_process = exit_when, on_death, own_process
+        self._signals = signals
+        self.services: dict[str, Service] = {}
+        self.instances: dict[str, list[Instance]] = {}
+        self.sockets: dict[str, ListenSocket] = {}
+        self.loop = EventLoop()
+        """The loop that `run` runs; more sources may be registered in it."""
+        self._listeners: list[Callable[[Change | Notice], object]] = []
+        self._news: deque[tuple[Instance, Change]] = deque()
+        self._to_start: deque[Instance] = deque()
+        self._held: dict[Instance, tuple[Event, str]] = {}
+        """Those that are to stop as soon as what depends on them has."""
+        self._dependents: dict[str, list[str]] | None = None
+        self.output = Output(self.loop, self._report)
+        self._remains: Remains | None = None
+        self._queue: SignalQueue | None = None
+        self._limit: tuple[int | None, int | None] | None = None
+        self._running = self._stopping = False
+        self._asked_strangers = False
+        self._interrupts = 0
+        self._code = 0
+
+    # ---- what it is told ----
+
+    def add(self, service: Service) -> None:
+        """Add a service; while it runs, start it too.  Raises ValueError for a name that is taken."""
+        if service.name in self.services:
+            raise ValueError(f"there is a service {service.name} already")
+        self.services[service.name] = service
+        self.instances[service.name] = [Instance(service, number, self) for number in range(service.instances)]
+        self._dependents = None
+        if self._running:
+            try:
+                check_order(self.services)
+            except ValueError:
+                del self.services[service.name], self.instances[service.name]
+                raise
+            self.start(service.name)
+
+    def add_socket(self, socket: ListenSocket) -> None:
+        """Add a listening socket, which services get by its name; it is closed with the supervisor."""
+        if socket.name in self.sockets:
+            raise ValueError(f"there is a socket {socket.name} already")
+        self.sockets[socket.name] = socket
+
+    def on_event(self, listener: Callable[[Change | Notice], object]) -> None:
+        """Call `listener` with each record: a `Change` of state, or a `Notice` about a log.  Its exceptions are reported
+        by `sys.excepthook` and do no harm.
+        """
+        self._listeners.append(listener)
+
+    def start(self, name: str) -> None:
+        """Want a service (``web``) or an instance (``web/2``) up.  KeyError for an unknown one."""
+        for instance in self.named(name):
+            self._held.pop(instance, None)
+            instance.goal_up = True
+            if instance.state is State.STOPPED:
+                self._enqueue(instance)
+            else:
+                instance.feed(Event.START, "asked to start")
+
+    def stop(self, name: str) -> None:
+        """Want it down: what requires it stops before it."""
+        for instance in self.named(name):
+            self._down(instance, Event.STOP, "asked to stop")
+
+    def restart(self, name: str) -> None:
+        """Want it down and up again, with all that requires it."""
+        for instance in self.named(name):
+            if instance.state in UP:
+                self._down(instance, Event.RESTART, "asked to restart")
+            else:
+                instance.feed(Event.RESTART, "asked to restart")
+
+    def kill(self, name: str) -> None:
+        """Want it down at once, by SIGKILL."""
+        for instance in self.named(name):
+            self._held.pop(instance, None)
+            instance.feed(Event.KILL, "asked to be killed")
+
+    def reset(self, name: str) -> None:
+        """Forget what was counted of it; a failed one is started again."""
+        for instance in self.named(name):
+            instance.feed(Event.RESET, "reset")
+
+    def signal(self, name: str, signal: int | str) -> None:
+        """Send a signal to its process, not to its group.  ProcessLookupError where there is none."""
+        from rawsys.supervisor.words import signal_number
+
+        number = signal_number(signal)
+        for instance in self.named(name):
+            if instance.child is None:
+                raise ProcessLookupError(errno.ESRCH, f"{instance.name} has no process")
+            instance.child.send_signal(number)
+
+    def shutdown(self, reason: str = "asked to shut down", code: int = 0) -> None:
+        """Stop all services in order, then end `run` with `code`.  From any thread, and from Python's signal handlers."""
+        self.loop.call_soon(lambda: self._shut_down(reason, code))
+
+    def named(self, name: str) -> list[Instance]:
+        """The instances that a name means.  KeyError, with the nearest name, for none."""
+        if name in self.instances:
+            return list(self.instances[name])
+        service, _, number = name.rpartition("/")
+        found = [i for i in self.instances.get(service, ()) if str(i.number) == number]
+        if found:
+            return found
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, list(self.instances), 1)
+        raise KeyError(f"no service {name}" + (f"; did you mean {near[0]}?" if near else ""))
+
+    def all(self) -> Iterator[Instance]:
+        """All instances."""
+        for instances in self.instances.values():
+            yield from instances
+
+    @property
+    def remains(self) -> Remains:
+        """What the processes of its services leave behind; there while it runs."""
+        if self._remains is None:
+            raise RuntimeError(f"{self!r} does not run")
+        return self._remains
+
+    # ---- running ----
+
+    def run(self) -> int:
+        """Start all services and keep them running; the exit code that this process should end with.
+
+        0: it was asked to stop, or all are done.  The code (128 and the number of the signal) of a service with `key` that
+        has failed, or of the one that ended it under "any-failed".
+
+        It runs once: afterwards all is released.
+
+        Raises ValueError for services in a circle, or unknown names; RuntimeError outside the main thread with
+        ``on_death="kill"``, or when it runs already; ClosedError when it has run.
+        """
+        if self.loop.closed:
+            raise ClosedError(f"{self!r} has run: make another one")
+        if self._running:
+            raise RuntimeError("this Supervisor runs already")
+        if self.on_death == "kill" and threading.current_thread() is not threading.main_thread():
+            raise RuntimeError(
+                'a Supervisor with on_death="kill" runs in the main thread: the parent\'s death signal would come when '
+                'another thread ends; take on_death="keep"'
+            )
+        check_order(self.services)
+        for service in self.services.values():
+            self._check_sockets(service)
+        self._running = True
+        try:
+            self._set_up()
+            for instance in self.all():
+                instance.goal_up = True
+                self._enqueue(instance)
+            self._check_end()
+            self.loop.run()
+        finally:
+            self._tear_down()
+        return self._code
+
+    def _set_up(self) -> None:
+        limit = rlimit(_NOFILE)
+        if limit.soft != limit.hard:  # a descriptor or three for each service; services get the limit that was
+            self._limit = limit.soft, limit.hard
+            set_rlimit(_NOFILE, limit.hard, limit.hard)
+        self._remains = Remains(self.loop, guard=self.on_death == "kill", adopt=self.own_process)
+        if self._signals:
+            self._queue = SignalQueue(SIGNALS["TERM"], SIGNALS["INT"])
+            self.loop.register(self._queue, self._asked_by_signal)
+
+    def _tear_down(self) -> None:
+        """However `run` ends, nothing that it started stays: an exception ends the services too."""
+        self._running = False
+        for instance in self.all():
+            instance.end_now()
+            instance.close()
+        if self._queue is not None:
+            self.loop.unregister(self._queue)
+            self._queue.close()
+        if self._remains is not None:
+            self._remains.close()
+        self.output.close()
+        if self._limit is not None:
+            set_rlimit(_NOFILE, *self._limit)
+        self.close()
+
+    def close(self) -> None:
+        """Release the loop and the listening sockets; `run` has done so when it returns."""
+        for socket in self.sockets.values():
+            socket.close()
+        self.sockets.clear()
+        self.loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _raise_limit(self) -> None:
+        """Our own soft limit of descriptors up to the hard one; services get the one that was."""
+        limit = rlimit(_NOFILE)
+        if limit.soft != limit.hard:
+            self._limit = limit.soft, limit.hard
+            set_rlimit(_NOFILE, limit.hard, limit.hard)
+
+    def command_attributes(self, service: Service) -> dict[str, Any]:
+        """What the supervisor adds to the Command of a service."""
+        given: dict[str, Any] = {}
+        if self.on_death == "kill":
+            given["parent_death_signal"] = KILL
+        if self._limit is not None:
+            given["rlimits"] = {_NOFILE: self._limit, **service.attributes.get("rlimits", {})}
+        return given
+
+    # ---- starting ----
+
+    def _enqueue(self, instance: Instance) -> None:
+        """Start it when its turn comes."""
+        if not self._to_start:
+            self.loop.call_soon(self._start_some)
+        self._to_start.append(instance)
+
+    def _start_some(self) -> None:
+        for _ in range(min(_STARTS, len(self._to_start))):
+            instance = self._to_start.popleft()
+            if instance.goal_up and instance.state is State.STOPPED:
+                instance.feed(Event.START)
+        if self._to_start:
+            self.loop.call_soon(self._start_some)
+
+    def may_start(self, instance: Instance) -> bool:
+        """Whether all that an instance comes after is ready."""
+        return not self._stopping and all(map(self._is_ready, instance.service.needs))
+
+    def _is_ready(self, name: str) -> bool:
+        return all(
+            (instance.state is State.RUNNING and instance not in self._held) or instance.state is State.DONE
+            for instance in self.instances[name]
+        )
+
+    # ---- news ----
+
+    def news(self, instance: Instance, change: Change) -> None:
+        """An instance has changed: others are told at the end of the turn, since nothing may be fed from within a change."""
+        if not self._news:
+            self.loop.call_soon(self._tell)
+        self._news.append((instance, change))
+
+    def _tell(self) -> None:
+        while self._news:
+            instance, change = self._news.popleft()
+            self._report(change)
+            self._consider(instance, change)
+        self._release_held()
+        self._check_end()
+
+    def _report(self, record: Change | Notice) -> None:
+        for listener in self._listeners:
+            try:
+                listener(record)
+            except Exception as error:  # noqa: BLE001 - a listener's fault is not the services'
+                sys.excepthook(type(error), error, error.__traceback__)
+
+    def _consider(self, instance: Instance, change: Change) -> None:
+        name = instance.service.name
+        dependents = self._depend_on(name)
+        if dependents and change.to in (State.RUNNING, State.DONE):
+            for other in dependents:
+                for waiting in self.instances[other]:
+                    if waiting.state is State.WAITING and self.may_start(waiting):
+                        waiting.feed(Event.CLEAR, f"{name} is ready")
+        elif dependents and change.from_ is State.RUNNING and change.to not in (State.RUNNING, State.DONE):
+            for other in dependents:
+                if name in self.services[other].requires:
+                    for losing in self.instances[other]:
+                        losing.feed(Event.LOST, f"{name} is {change.to}")
+        if change.to is State.FAILED and (instance.service.key or self.exit_when == "any-failed"):
+            self._shut_down(f"{instance.name} has failed", instance.exit_code or 1)
+
+    def _depend_on(self, name: str) -> list[str]:
+        """The services that come after one."""
+        if self._dependents is None:
+            found: dict[str, list[str]] = {}
+            for service in self.services.values():
+                for need in service.needs:
+                    found.setdefault(need, []).append(service.name)
+            self._dependents = found
+        return self._dependents.get(name, [])
+
+    # ---- stopping ----
+
+    def _down(self, instance: Instance, event: Event, reason: str) -> None:
+        """Stop it after what depends on it has stopped."""
+        if event is Event.STOP:
+            instance.goal_up = False
+        if instance.state not in ACTIVE or not self._blocked(instance):
+            instance.feed(event, reason)
+            return
+        self._held[instance] = event, reason
+        if not self._stopping:
+            for other in self._depend_on(instance.service.name):
+                if instance.service.name in self.services[other].requires:
+                    for losing in self.instances[other]:
+                        losing.feed(Event.LOST, f"{instance.service.name} is to stop")
+
+    def _blocked(self, instance: Instance) -> bool:
+        """Whether something that depends on it is still there; when all stops, what merely comes after it too."""
+        name = instance.service.name
+        return any(
+            other.state in ACTIVE
+            for dependent in self._depend_on(name)
+            if self._stopping or name in self.services[dependent].requires
+            for other in self.instances[dependent]
+        )
+
+    def _release_held(self) -> None:
+        for instance, (event, reason) in list(self._held.items()):
+            if not self._blocked(instance):
+                del self._held[instance]
+                if instance.state in ACTIVE:
+                    instance.feed(event, reason)
+
+    def _asked_by_signal(self, queue: SignalQueue, _: int) -> None:
+        while (info := queue.get_nowait()) is not None:
+            if info.signal == SIGNALS["INT"] and self._stopping:
+                self._interrupts += 1
+                for instance in self.all():
+                    self._held.pop(instance, None)
+                    instance.feed(Event.KILL, "interrupted again")
+                continue
+            self._shut_down(f"{signal_name(info.signal)} received", 0)
+
+    def _shut_down(self, reason: str, code: int) -> None:
+        if self._stopping or not self._running:
+            return
+        self._stopping, self._code = True, code
+        self._to_start.clear()
+        self._held.clear()
+        for instance in self.all():
+            instance.goal_up = False
+        for instance in self.all():
+            self._down(instance, Event.STOP, reason)
+        self._check_end()
+
+    def _check_end(self) -> None:
+        """Whether this was all."""
+        if self._news or self._to_start:
+            return
+        if self._stopping:
+            if not any(instance.state in ACTIVE for instance in self.all()):
+                self._finish()
+        elif self.exit_when == "all-done" and all(
+            instance.state in ENDED and not instance.waits_for_retry for instance in self.all()
+        ):
+            failed = [instance for instance in self.all() if instance.state is State.FAILED]
+            self._stopping, self._code = True, (failed[0].exit_code or 1) if failed else 0
+            self._finish()
+
+    def _finish(self) -> None:
+        """No service is left: end what nobody could attribute, then the loop."""
+        if not self.remains.send_strangers(KILL if self._asked_strangers or self._interrupts else SIGNALS["TERM"]):
+            self.loop.stop()
+            return
+        self.loop.call_later(0.02 if self._asked_strangers else 1.0, self._finish)
+        self._asked_strangers = True  # those that have not obeyed within a second are killed
+
+    # ---- sockets ----
+
+    def _check_sockets(self, service: Service) -> None:
+        for name in service.sockets:
+            if name not in self.sockets:
+                raise ValueError(f"service {service.name}: there is no socket {name}")
+
+    def sockets_for(self, service: Service) -> tuple[dict[int, int], list[str]]:
+        """The descriptors of the sockets that a service gets, from 3 on, and their names."""
+        self._check_sockets(service)
+        found = [self.sockets[name] for name in service.sockets]
+        return {3 + i: socket.fileno() for i, socket in enumerate(found)}, [socket.name for socket in found]
