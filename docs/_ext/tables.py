@@ -83,8 +83,10 @@ def _gives(entry: Entry) -> str:
     if entry.status == "refused":
         return ""
     words = {"none": "None", "size": "bytes", "fd": "Fd", "addr": "address", "never": "-", "int": "int"}[entry.returns]
+    if not entry.fd_condition:
+        return words
     condition = f"if `{entry.fd_condition.replace('|', chr(92) + '|')}`"
-    return f"Fd {condition if len(condition) < 50 else 'for some commands'}, else int" if entry.fd_condition else words
+    return f"Fd {condition if len(condition) < 50 else 'for some commands'}, else int"
 
 
 def _gil(entry: Entry) -> str:
