@@ -50,6 +50,7 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 myst_heading_anchors = 3
 
+python_maximum_signature_line_length = 96  # a longer one has a line for each parameter
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 napoleon_google_docstring = True
@@ -76,7 +77,7 @@ def _as_written(app: Sphinx, what: str, name: str, obj: object, options: object,
     """Docstrings of the built-in calls are tables of plain text, with the kernel's asterisks: show them as they are."""
     if re.fullmatch(r"rawsys\.(raw|syscalls)\.[a-z_0-9]+", name) and what == "function":
         first, *rest = lines
-        lines[:] = [first, "", "::", "", *(f"    {line}" for line in rest), ""]
+        lines[:] = [first, "", ".. code-block:: text", "", *(f"    {line}" for line in rest), ""]
 
 
 # napoleon takes what stands before the first colon of a property's docstring for its type; ours begin with the page of the

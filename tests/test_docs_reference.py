@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import GetSetDescriptorType, ModuleType
@@ -183,9 +185,22 @@ def _members(name: str, owner: type) -> Iterator[tuple[str, object]]:
                 yield f"{name}.{member}", getattr(value, "__func__", value)
 
 
+def _fields_without_words(record: type) -> list[str]:
+    """The fields of a NamedTuple with no string below them in the source."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(record))).body[0].body  # type: ignore[attr-defined]  # a class
+    return [
+        f"{record.__name__}.{node.target.id}"
+        for node, below in zip(body, [*body[1:], None], strict=True)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        if not (
+            isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
+        )
+    ]
+
+
 @pytest.mark.parametrize("module", PUBLIC)
 def test_everything_public_has_a_docstring(module: str) -> None:
-    """Modules, classes, functions, methods and properties, in Python and in C; also what ruff cannot see."""
+    """Modules, classes, functions, methods, properties and fields of records, in Python and in C: also what ruff cannot see."""
     found = importlib.import_module(module)
     assert found.__doc__
     mute = []
@@ -196,6 +211,8 @@ def test_everything_public_has_a_docstring(module: str) -> None:
         if not inspect.getdoc(value):
             mute.append(name)
         if inspect.isclass(value) and value.__module__.startswith("rawsys"):
+            if value.__bases__ == (tuple,) and hasattr(value, "_fields"):
+                mute += _fields_without_words(value)
             for member, inner in _members(name, value):
                 described = inspect.isroutine(inner) or isinstance(inner, (property, GetSetDescriptorType))
                 if described and not inspect.getdoc(inner):
