@@ -26,6 +26,8 @@ _GIVEN = {
     "rawsys.fd.records.FileStat",
     "rawsys.fd.records.DirEntry",
     "rawsys.signals.stacks.AlternateStack",
+    "rawsys.supervisor.instance.Instance",
+    "rawsys.supervisor.remains.Remains",
 }
 
 
