@@ -118,6 +118,13 @@ def spawn(setting: Setting) -> Sides:
     return Sides(loop("f()", f=command.run), [theirs, limit(vfork_in_c, "<= 1.20", "vfork, exec, waitid in C")])
 
 
+@TOPIC.row("the same, with captured output", patience=0.5)
+def output(setting: Setting) -> Sides:
+    """Two pipes, read to their ends."""
+    theirs = loop("f(a, capture_output=True)", f=subprocess.run, a=[TRUE])
+    return Sides(loop("f()", f=Command(TRUE).output), [peer("subprocess.run, capture_output", theirs)])
+
+
 def _six() -> None:
     os.setsid()
     os.umask(0o27)

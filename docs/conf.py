@@ -27,6 +27,7 @@ extensions = [
     "sphinx_copybutton",
     "commandline",
     "pictures",
+    "real_output",
     "tables",
 ]
 exclude_patterns = ["_build", "_ext"]

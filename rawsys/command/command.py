@@ -7,6 +7,7 @@ import shlex
 from typing import NamedTuple
 
 from rawsys._timeouts import nanoseconds
+from rawsys.command import spawning
 from rawsys.command.attributes import Attributes
 from rawsys.command.stdio import INHERIT, NULL, PIPE
 
@@ -66,7 +67,7 @@ class Command(Attributes):
     - ``namespaces``: CLONE_NEW* flags; with CLONE_NEWUSER the child maps our own id to ``user`` and ``group``, or to
       itself.  ``cgroup``: the directory of a cgroup v2, which the child is born in.
     - ``steps``: a Program without parameters, run between no_new_privs and the parent death signal, after the
-      descriptors are placed; calls that change memory are refused in it.
+      descriptors are placed; calls that change memory are refused in it, and it cannot grow any more.
 
     Raises TypeError and ValueError for what cannot be right, RefusedCallError for steps that may not be.
     """
@@ -139,9 +140,7 @@ class Command(Attributes):
         PermissionError for the program, BlockingIOError (EAGAIN) at a limit of processes; ChildProcessError when the child
         was killed before exec; LookupError for an unknown user or group.
         """
-        from rawsys.command.spawning import spawn
-
-        return spawn(self)
+        return spawning.spawn(self)
 
     def run(self, timeout: float | None = None, check: bool = False) -> ExitStatus:
         """Start it and wait for its end; a PIPE among its streams is closed, or read and thrown away.
@@ -175,28 +174,28 @@ class Command(Attributes):
 
         Raises as `run` does; the exceptions have what was read.
         """
-        command, changes = self, dict[str, object]()
+        piped: tuple[str, ...] = ("stdin",) if input is not None else ()
         if self.stdout is INHERIT and 1 not in self.fds:
-            changes["stdout"] = PIPE
+            piped += ("stdout",)
         if self.stderr is INHERIT and 2 not in self.fds:
-            changes["stderr"] = PIPE
-        if input is not None:
-            changes["stdin"] = PIPE
-        if changes:
-            command = self._with(changes)
+            piped += ("stderr",)
         coding = encoding or ("utf-8" if text else None)
         if isinstance(input, str):
             input = input.encode(coding or "utf-8")
-        return command._finish(input, timeout, check, coding, self)
+        return self._piped(piped)._finish(input, timeout, check, coding, self)
 
-    def _with(self, changes: dict[str, object]) -> Command:
-        """A copy whose streams differ; what was checked need not be checked again."""
-        other = Command.__new__(Command)
-        for name in Attributes.__slots__:
-            if hasattr(self, name):
-                object.__setattr__(other, name, changes.get(name, getattr(self, name)))
-        other._compiled = None
-        return other
+    def _piped(self, names: tuple[str, ...]) -> Command:
+        """The same with a PIPE for these streams; kept, so that its steps are too."""
+        if not names:
+            return self
+        if names not in self._variants:
+            other = Command.__new__(Command)
+            for name in Attributes.__slots__:
+                if hasattr(self, name):
+                    object.__setattr__(other, name, PIPE if name in names else getattr(self, name))
+            other._compiled, other._variants, other._wiring = None, {}, None
+            self._variants[names] = other
+        return self._variants[names]
 
     def _finish(
         self, input: Buffer | None, timeout: float | None, check: bool, coding: str | None, shown: Command | None
@@ -233,9 +232,7 @@ class Command(Attributes):
 
         Raises OSError when a step fails; a note tells what has changed in this process already, which nobody can undo.
         """
-        from rawsys.command.spawning import become
-
-        become(self)
+        spawning.become(self)
 
     def __str__(self) -> str:
         words = [f"{os.fsdecode(k)}={shlex.quote(os.fsdecode(v))}" for k, v in (self._extra_env or {}).items()]

@@ -50,8 +50,18 @@ static void *room(void *array, uint32_t used, size_t item)
 static int can_grow(struct rs_program_object *self)
 {
     if (self->frozen)
-        rs_complain("BusyError", "a Program that has run cannot grow: build another one");
+        rs_complain("BusyError", "a Program that has run, or is in a Command, cannot grow: build another one");
     return !self->frozen;
+}
+
+/* Somebody has looked at its steps and relies on what was there: a Command, on that none changes memory. */
+static PyObject *freeze(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    if (count)
+        return PyErr_Format(PyExc_TypeError, "_freeze() takes no arguments");
+    ((struct rs_program_object *)object)->frozen = 1;
+    Py_RETURN_NONE;
 }
 
 /* ---- parameters and buffers ---- */
@@ -457,6 +467,7 @@ PyMethodDef rs_build_methods[] = {
               "buffer($self, size, /)\n--\n\nMemory of each run for the kernel to write to or read from.\n\n"
               "`size` is a number of bytes, a parameter that gives it, or the bytes that it starts with; else it is zero."),
     RS_METHOD("_add", add_step, "_add($self, number, args, always, retry, allow, expected=None, /)\n--\n\nAdd a step."),
+    RS_METHOD("_freeze", freeze, "_freeze($self, /)\n--\n\nLet no step be added any more."),
     RS_METHOD("_step", show_step, "_step($self, index, /)\n--\n\n(number, arguments, always, retry, allow) of a step."),
     {NULL, NULL, 0, NULL},
 };

@@ -24,12 +24,14 @@ class Remains:
     With `guard` a guardian ends all groups should this process be killed.  With `adopt` this process is a subreaper.
     """
 
-    __slots__ = ("_flag", "_guard", "_leaders", "_loop", "_mark", "_orphans", "_to_look", "_was_subreaper")
+    __slots__ = ("_flag", "_guard", "_leaders", "_loop", "_mark", "_orphans", "_to_look", "_was_subreaper", "helpers")
 
     def __init__(self, loop: EventLoop, *, guard: bool, adopt: bool) -> None:
         self._loop = loop
         self._leaders: dict[int, Instance] = {}
         self._to_look: dict[Instance, None] = {}
+        self.helpers: set[int] = set()
+        """Children of ours that are no leaders: probes."""
         self._mark = f"{os.getpid()}-{int.from_bytes(os.urandom(6), 'little'):x}"
         self._was_subreaper = adopt and subreaper()
         self._orphans: Orphans | None = None
@@ -108,7 +110,7 @@ class Remains:
     # ---- being told ----
 
     def _is_ours(self, pid: int) -> bool:
-        return pid in self._leaders or (self._guard is not None and pid == self._guard.pid)
+        return pid in self._leaders or pid in self.helpers or (self._guard is not None and pid == self._guard.pid)
 
     def _leader_ended(self, pid: int) -> bool:
         """SIGCHLD came before the loop saw the pidfd; True when it was a leader, and is reaped now."""
