@@ -32,6 +32,7 @@ from rawsys import PIPE, Child, Command, Program, raw
 from rawsys.constants import (
     CAP_CHOWN,
     CAP_KILL,
+    CLONE_NEWPID,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
     IOPRIO_CLASS_BE,
@@ -64,7 +65,7 @@ def cases(place: Path, tty: str, cgroup: Path) -> dict[str, Case]:
     first_cpu = min(os.sched_getaffinity(0))
     terminal = os.stat(tty).st_rdev
     given: dict[str, tuple[Any, Callable[[Child], Any], Any]] = {
-        "env": ({"A": "1"}, lambda c: [v for v in environ(c) if v != b"B=2"], [b"A=1"]),
+        "env": ({"A": "1"}, lambda c: [v for v in environ(c) if not v.startswith((b"B=", b"NUMBER="))], [b"A=1"]),
         "extra_env": ({"B": "2"}, lambda c: b"B=2" in environ(c), True),
         "cwd": (f"{place}/usr", lambda c: link(c, "cwd"), f"{place}/usr"),
         "stdin": (
@@ -106,6 +107,7 @@ def cases(place: Path, tty: str, cgroup: Path) -> dict[str, Case]:
         "securebits": (0x2F, lambda c: told(c)[1], 0x2F),  # all but KEEP_CAPS, which exec clears
         "subreaper": (True, lambda c: told(c)[2], 1),
         "personality": (0x0040000, lambda c: proc(c, "personality"), "00040000\n"),
+        "pid_variable": ("NUMBER", lambda c: b"NUMBER=%d" % c.pid in environ(c), True),
         "namespaces": (int(CLONE_NEWUTS), lambda c: link(c, "ns/uts") != os.readlink("/proc/self/ns/uts"), True),
         "root": (place, lambda c: link(c, "root"), str(place)),
         "cgroup": (cgroup, lambda c: f"0::/{cgroup.name}\n" in proc(c, "cgroup"), True),
@@ -226,6 +228,8 @@ BAD: list[tuple[dict[str, Any], type[Exception]]] = [
     ({"capabilities": 5}, TypeError),
     ({"securebits": 1 << 20}, OSError),
     ({"personality": "x"}, TypeError),
+    ({"pid_variable": "A=B"}, ValueError),
+    ({"pid_variable": "A", "namespaces": int(CLONE_NEWPID)}, ValueError),
     ({"namespaces": 0x100}, ValueError),
     ({"namespaces": int(CLONE_NEWUSER), "groups": [1]}, ValueError),
     ({"namespaces": int(CLONE_NEWUSER), "user": "root"}, ValueError),

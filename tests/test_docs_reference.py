@@ -122,7 +122,7 @@ def test_the_tree_of_exceptions_is_drawn_as_it_is() -> None:
 
 def test_every_command_has_its_section() -> None:
     """The page of the command line, and with it the man page, has each command of the parser and no other."""
-    parser = cli._parser()
+    parser = cli.parser()
     (choices,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     page = (DOCS / "reference" / "cli.md").read_text("utf-8")
     assert re.findall(r"^```\{command\} (\w+)$", page, re.MULTILINE) == re.findall(

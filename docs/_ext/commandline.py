@@ -11,7 +11,7 @@ import argparse
 from sphinx.application import Sphinx
 from tables import Generated
 
-from rawsys.cli import _parser as parser
+from rawsys.cli import parser
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:

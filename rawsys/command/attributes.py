@@ -43,7 +43,7 @@ class Attributes:
         "_ioprio", "_limits", "_mask", "_variants", "_varies", "_wiring", "affinity", "argv", "argv0", "capabilities", "cgroup",
         "controlling_tty", "cwd", "default_signals", "env", "executable", "extra_env", "fds", "group", "groups",
         "ioprio", "namespaces", "new_session", "nice", "no_new_privs", "oom_score_adj", "parent_death_any_thread",
-        "parent_death_signal", "personality", "process_group", "rlimits", "root", "scheduling", "securebits",
+        "parent_death_signal", "personality", "pid_variable", "process_group", "rlimits", "root", "scheduling", "securebits",
         "signal_mask", "stderr", "stdin", "stdout", "steps", "subreaper", "umask", "user",
     )  # fmt: skip
 
@@ -79,6 +79,7 @@ class Attributes:
     securebits: int | None
     subreaper: bool
     personality: int | None
+    pid_variable: str | None
     namespaces: int
     root: Text | None
     cgroup: Place | None
@@ -129,7 +130,8 @@ class Attributes:
         looked_up = any(isinstance(each, str) for each in (self.user, self.group, *(self.groups or ())))
         ours = self.capabilities is not None or self.securebits is not None or self.namespaces & n.CLONE_NEWUSER
         watches_pipe = self.parent_death_signal is not None and self.namespaces & n.CLONE_NEWPID
-        return bool(looked_up or ours or watches_pipe or hasattr(self.scheduling, "sched_policy"))
+        writes = self.pid_variable is not None
+        return bool(looked_up or ours or watches_pipe or writes or hasattr(self.scheduling, "sched_policy"))
 
     def _opens(self) -> bool:
         streams = self.stdin, self.stdout, self.stderr
@@ -146,6 +148,12 @@ class Attributes:
             raise ValueError("the name of a program cannot be empty")
         if self.argv0 is not None:
             text(self.argv0, "argv0")
+        if self.pid_variable is not None:
+            pairs({self.pid_variable: ""})
+            if self.namespaces & n.CLONE_NEWPID:
+                raise ValueError(
+                    "pid_variable: in a new PID namespace, /proc tells another number than the child's own"
+                )
 
     def _check_streams(self) -> None:
         for name in ("stdin", "stdout", "stderr"):

@@ -49,7 +49,8 @@ class Command(Attributes):
 
     - ``env``: all variables; else the parent's.  ``extra_env``: some more, or others.
     - ``executable``: the file, where it is not argv[0].  A name without a slash is looked for in the child's own PATH.
-      ``argv0``: what the program is told as its own name.
+      ``argv0``: what the program is told as its own name.  ``pid_variable``: a variable that has its own number, such as
+      LISTEN_PID for `sd_listen_fds(3)`; the child takes it from /proc.
     - ``stdin``, ``stdout``, ``stderr``: INHERIT, NULL, PIPE, an Fd, an int, a file object, or a path, which is opened (and
       cut to nothing for output) in the parent; ``stderr`` also STDOUT.  ``fds``: more descriptors, as number in the
       child: Fd.  All others are closed.
@@ -108,6 +109,7 @@ class Command(Attributes):
         securebits: int | None = None,
         subreaper: bool = False,
         personality: int | None = None,
+        pid_variable: str | None = None,
         namespaces: int = 0,
         root: Text | None = None,
         cgroup: Place | None = None,

@@ -8,9 +8,11 @@ directory; groups, group, user; capabilities and securebits; no_new_privs; the c
 from __future__ import annotations
 
 import os
+from struct import pack
 from typing import NamedTuple
 
 from rawsys import raw
+from rawsys._native.buffers import Pinned
 from rawsys._native.program import Core
 from rawsys.command import _numbers as n
 from rawsys.command import identity
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 _SEARCH = (n.ENOENT, n.EACCES, n.ENOTDIR, n.ENODEV, n.ESTALE, n.ETIMEDOUT)
 """With these the next directory of PATH is tried, as execvp does; anything else ends the search."""
+
+_DIGITS = 10
+"""Of the largest number that a process can have."""
 
 
 class Steps:
@@ -79,7 +84,7 @@ class Plan:
     The first part has parameters: the `values` of a `Wiring`.
     """
 
-    __slots__ = ("_tty", "_where", "command", "exec_at", "flags", "parts")
+    __slots__ = ("_pid", "_tty", "_where", "command", "exec_at", "flags", "parts")
 
     def __init__(self, command: Command, wiring: Wiring, *, here: bool = False) -> None:
         self.command = command
@@ -98,6 +103,7 @@ class Plan:
             self.flags |= n.CLONE_FILES
             first.add(n.Call.close_range, (3, n.ALL_FDS, n.CLOSE_RANGE_UNSHARE))
         self._signals(first)
+        self._pid = None if c.pid_variable is None else OwnNumber(first, c.pid_variable)
         self._session(first)
         if self.flags & n.CLONE_NEWUSER:
             identity.maps(first, c.user, c.group)
@@ -177,8 +183,9 @@ class Plan:
         files = candidates(c._executable or c._argv[0], variables)
         argv = c._argv if c.argv0 is None else (os.fsencode(c.argv0), *c._argv[1:])
         self.exec_at = len(steps.core)
+        environment = strings if self._pid is None else self._pid.beside(strings)
         for file in files:
-            steps.add(n.Call.execve, (file, argv, strings), _SEARCH if len(files) > 1 else ())
+            steps.add(n.Call.execve, (file, argv, environment), _SEARCH if len(files) > 1 else ())
 
     def _parent_death(self, steps: Steps, wiring: Wiring, signal: int, here: bool) -> None:
         """When the parent is gone already, its death signal never comes, and the child must not begin.
@@ -195,6 +202,29 @@ class Plan:
         steps.add(n.Call.close, (write,))
         asked = bytearray(read.to_bytes(4, "little") + b"\x01\0\0\0")
         steps.add(n.Call.poll, (asked, 1, 0), (), 0)
+
+
+class OwnNumber:
+    """A variable with the child's own number, which nobody knows before there is a child.
+
+    The link /proc/self is that number as text: the child reads it into the variable, which lies in memory that both have.
+    So these steps serve one spawn: of two at once, each child would write into the other's variable.
+    """
+
+    __slots__ = ("_name", "_pins", "_variable")
+
+    def __init__(self, steps: Steps, name: str) -> None:
+        self._name = os.fsencode(name) + b"="
+        self._variable = bytearray(self._name + bytes(_DIGITS + 1))
+        number = memoryview(self._variable)[len(self._name) : -1]
+        steps.add(n.Call.readlink, (b"/proc/self", number, _DIGITS))
+
+    def beside(self, strings: Sequence[bytes]) -> bytearray:
+        """The array of addresses that execve takes: of these strings, and of the variable."""
+        others = [each + b"\0" for each in strings if not each.startswith(self._name)]
+        self._pins = Pinned([*others, self._variable])
+        addresses = [self._pins.place(i)[0] for i in range(len(others) + 1)]
+        return bytearray(pack(f"{len(addresses)}QQ", *addresses, 0))
 
 
 class Ran(NamedTuple):
