@@ -20,7 +20,7 @@ from rawsys.table import TABLE
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PUBLIC = ["rawsys", *(f"rawsys.{name}" for name in sorted(rawsys._MODULES)), "rawsys.proc.system"]
-_DIRECTIVE = re.compile(r"^\.\. (?:auto)?(module|class|function|data):: (\S+)\n((?:   :.*\n)*)", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^\.\. (?:auto)?(module|class|exception|function|data):: (\S+)\n((?:   :.*\n)*)", re.MULTILINE)
 # Objects that calls give and nobody makes: documented where they come from, and not exported.
 _GIVEN = {
     "rawsys.fd.records.FileStat",

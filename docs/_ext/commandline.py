@@ -1,4 +1,4 @@
-"""The command line as its parser has it, so that page and man page cannot go stale.
+"""The command line and the configuration file as their readers have them, so that no page can go stale.
 
 ```{command} maps
 ```
@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 from tables import Generated
 
 from rawsys.cli import parser
+from rawsys.supervisor import keys
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
@@ -49,11 +50,24 @@ class Command(Generated):
                 str(made.description),
                 f"```{{program}} {made.prog}\n```",
                 *(f"```{{option}} {_option(action)}\n```" for action in options),
+                *([str(made.epilog)] if made.epilog != parser().epilog else []),
             ]
         )
+
+
+class ConfigKeys(Generated):
+    """The keys of one table of the configuration file."""
+
+    required_arguments = 1
+
+    def markdown(self) -> str:
+        """From the tables that the file is read by."""
+        known = getattr(keys, self.arguments[0])
+        return "\n".join(["| key | |", "|---|---|", *(f"| `{word}` | {key.words} |" for word, key in known.items())])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("command", Command)
+    app.add_directive("config-keys", ConfigKeys)
     return {"parallel_read_safe": True}

@@ -24,6 +24,7 @@ from drawing import Drawing
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from states import states
 from tables import Generated
 
 from rawsys import proc
@@ -163,7 +164,7 @@ def spawn() -> Drawing:
     return d
 
 
-PICTURES: dict[str, Callable[[], Drawing]] = {f.__name__: f for f in (storeys, call, program, spawn)}
+PICTURES: dict[str, Callable[[], Drawing]] = {f.__name__: f for f in (storeys, call, program, spawn, states)}
 
 
 class Inline(SphinxDirective):
@@ -180,7 +181,7 @@ class Inline(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """The figure for HTML, and its words for everything else."""
-        for source in ("pictures.py", "drawing.py"):
+        for source in ("pictures.py", "drawing.py", "states.py"):
             self.env.note_dependency(str(Path(__file__).with_name(source)))
         svg = self.svg()
         words = unescape(svg.partition('aria-label="')[2].partition('"')[0])
