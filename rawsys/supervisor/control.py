@@ -50,7 +50,8 @@ class Control:
             self._socket.bind(path)
         except OSError as error:
             self._socket.close()
-            raise OSError(error.errno, f"control socket: {os.strerror(error.errno or 0)}", path) from None
+            why = os.strerror(error.errno) if error.errno else f"{error}: {len(os.fsencode(path))} bytes, 107 at most"
+            raise OSError(error.errno or errno.ENAMETOOLONG, f"control socket: {why}", path) from None
         finally:
             os.umask(before)
         self._inode = os.stat(path).st_ino
