@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 class Instance(Machine):
     """One instance of a service and all that belongs to it: its process, its group, its pipes and timers."""
 
-    __slots__ = ("_alive", "_command", "_last_words", "_members", "_notify", "_ready_end", "_timer", "_watchdog", "_world", "child",
+    __slots__ = ("_alive", "_command", "_last_words", "_members", "_notify", "_ready_end", "_taps", "_timer", "_watchdog", "_world",
+                 "child",
                  "group", "health", "pumps", "status_text")  # fmt: skip
 
     def __init__(self, service: Service, number: int, world: Supervisor) -> None:
@@ -44,6 +45,8 @@ class Instance(Machine):
         self.child: Child | None = None
         self.group: Group | None = None
         self.pumps: list[Pump] = []
+        self._taps: tuple[Callable[[bytes], object], ...] = ()
+        """Who is told what it writes, whichever pumps it has: a reload may give it others."""
         self.health: Health | None = None
         """What is asked of it, where something is."""
         self.status_text = ""
@@ -121,6 +124,8 @@ class Instance(Machine):
         env = {"RAWSYS_MARK": world.remains.mark(self)}
         if service.log is not None:
             self.pumps = world.output.pumps_for(self)
+            for pump in self.pumps:
+                pump.taps = self._taps
             given["stdout"] = self.pumps[0].write
             if service.log.stderr == "merge":
                 given["stderr"] = STDOUT
@@ -346,13 +351,16 @@ class Instance(Machine):
 
     def tap(self, listener: Callable[[bytes], object]) -> None:
         """Have what it writes told to a listener too."""
-        for pump in self.pumps:
-            pump.taps += (listener,)
+        self._set_taps((*self._taps, listener))
 
     def untap(self, listener: Callable[[bytes], object]) -> None:
         """Tell it no more."""
+        self._set_taps(tuple(one for one in self._taps if one is not listener))
+
+    def _set_taps(self, taps: tuple[Callable[[bytes], object], ...]) -> None:
+        self._taps = taps
         for pump in self.pumps:
-            pump.taps = tuple(one for one in pump.taps if one is not listener)
+            pump.taps = taps
 
     # ---- the owner ----
 
