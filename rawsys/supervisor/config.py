@@ -204,7 +204,10 @@ class _Reader:
             elif not isinstance(table, dict):
                 self._wrong(place, f"[service.{name}] is a table, not {keys.kind_of(table)}")
             else:
-                self._read_service(name, place, {**common, **self._values(place, table, keys.SERVICE)})
+                own = self._values(place, table, keys.SERVICE)
+                if "env" in common and "env" in own:  # variable by variable: all other keys replace the default whole
+                    own["env"] = {**common["env"], **own["env"]}
+                self._read_service(name, place, {**common, **own})
 
     def _read_service(self, name: str, place: Place, given: dict[str, Any]) -> None:
         before = len(self._problems)

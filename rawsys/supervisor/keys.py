@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rawsys.supervisor.health import Probe
+from rawsys.supervisor.listening import parts
 from rawsys.supervisor.logs import Log
 from rawsys.supervisor.restart import Restart
 from rawsys.supervisor.service import Ready
@@ -326,6 +327,12 @@ def log(value: Any, place: Place) -> Log:
     return made(place, Log, **table(LOG, value, place, 'a path, "screen" or a table'))  # type: ignore[no-any-return]
 
 
+def listen(value: Any, place: Place) -> str:
+    """What a socket listens on; the path of a unix one starts from the folder of the file."""
+    kind, where = parts(text(value, place))
+    return f"{kind}:{path(where, place)}" if kind.startswith("unix") else f"{kind}:{where}"
+
+
 def log_stderr(value: Any, place: Place) -> str | Log:
     """merge, inherit, or another log."""
     return value if value in ("merge", "inherit") else log(value, place)
@@ -485,7 +492,7 @@ SUPERVISOR: dict[str, Key] = {
     "include": Key("include", texts, "more files"),
 }
 SOCKET_TABLE: dict[str, Key] = {
-    "listen": Key("listen", text, "tcp:HOST:PORT, udp:HOST:PORT, unix:PATH or unix-dgram:PATH")
+    "listen": Key("listen", listen, "tcp:HOST:PORT, udp:HOST:PORT, unix:PATH or unix-dgram:PATH")
 }
 
 
