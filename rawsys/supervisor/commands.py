@@ -213,6 +213,8 @@ def _change(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(result)
         return FINE if result.get("ok", True) else FAILED
+    if arguments.command == "restart" and not result.get("services", result.get("accepted")):
+        print("nothing has changed")
     for failed in result.get("failed", ()):
         print(f"rawsys: {failed['name']} is {failed['state']}: {_why(failed)}", file=sys.stderr)
         for line in failed["log"].splitlines():
@@ -259,14 +261,13 @@ def _simple(arguments: argparse.Namespace) -> int:
 
 def _logs(arguments: argparse.Namespace) -> int:
     with Client(arguments.socket) as client:
-        single: set[str] = set()
+        several = len(client.status(arguments.names)) > 1
         for message in client.stream("logs", names=arguments.names, lines=arguments.lines, follow=arguments.follow):
             if arguments.json:
                 if "result" not in message:
                     print(json.dumps(message), flush=True)
             elif "log" in message:
-                single.add(message["name"])
-                head = f"{message['name']} | " if len(single) > 1 or len(arguments.names) != 1 else ""
+                head = f"{message['name']} | " if several else ""
                 for line in message["log"].splitlines():
                     print(f"{head}{line}", flush=True)
             elif "lost" in message:

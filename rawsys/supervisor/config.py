@@ -159,7 +159,8 @@ class _Reader:
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             line = re.search(r"line (\d+)", str(error))
-            self._problems.append(Problem(str(file), int(line[1]) if line else 0, "", f"this is no TOML: {error}"))
+            last = len(text.splitlines())  # "at end of document"
+            self._problems.append(Problem(str(file), int(line[1]) if line else last, "", f"this is no TOML: {error}"))
             return
         for name in data:
             if name not in _TABLES:

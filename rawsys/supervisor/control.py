@@ -42,6 +42,7 @@ class Control:
         self.history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
         self.talks: set[Talk] = set()
         self._loop = daemon.supervisor.loop
+        self._waking = False
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         forget_stale(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -81,14 +82,19 @@ class Control:
         self.history.append(event)
         for talk in tuple(self.talks):
             talk.told(event)
-        if not self._waking and self.talks:
+        if self.talks:
+            self.wake()
+
+    def wake(self) -> None:
+        """Let what waits for a state look again, after the machine has done all that follows from an event."""
+        if not self._waking:
             self._waking = True
             self._loop.call_soon(self._step)
 
-    _waking = False
-
     def _step(self) -> None:
-        """What waits for a state looks again, after the machine has done all that follows from an event."""
+        if self.daemon.supervisor.untold:  # else a result would come before the events that led to it
+            self._loop.call_soon(self._step)
+            return
         self._waking = False
         for talk in tuple(self.talks):
             talk.step()

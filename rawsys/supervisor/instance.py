@@ -388,7 +388,12 @@ class Instance(Machine):
 
     def become(self, service: Service) -> None:
         """Follow other rules from now on; what concerns the process itself holds from its next start."""
-        self.service = service
+        before, self.service = self.service, service
+        if self.state is State.RUNNING and service.check != before.check:
+            if self.health is not None:
+                self.health.end()
+            if service.check is not None:
+                self._asked().check(service.check)
         self.history.restart = service.restart
         self._command = None
 

@@ -304,7 +304,7 @@ class Request:
         self.talk.tasks.add(task)
         if timeout is not None:
             task.timer = self.daemon.supervisor.loop.call_later(timeout, task.late)
-        task.go_on()
+        self.talk.control.wake()
 
     def follow(self, wants: Callable[[dict[str, Any]], bool]) -> None:
         """Send events from now on, until the connection ends."""

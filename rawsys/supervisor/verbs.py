@@ -59,6 +59,15 @@ def selected(supervisor: Supervisor, names: list[str], otherwise_all: bool = Fal
     return list(found)
 
 
+def _staying(supervisor: Supervisor, names: list[str]) -> list[Instance]:
+    """The same without those that are being removed.  Failed when no other is left."""
+    instances = selected(supervisor, names)
+    found = [instance for instance in instances if not supervisor.is_leaving(instance)]
+    if not found:
+        raise Failed(f"{', '.join(instance.name for instance in instances)}: removed, and on the way out")
+    return found
+
+
 def status(request: Request) -> dict[str, Any]:
     """All that is known of services, and of the supervisor."""
     names = request.names()
@@ -76,7 +85,7 @@ def _wait(request: Request) -> tuple[bool, float | None]:
 
 def start(request: Request) -> dict[str, Any] | None:
     """Want services up, and wait until they are ready."""
-    instances, (waits, timeout) = selected(request.daemon.supervisor, request.names()), _wait(request)
+    instances, (waits, timeout) = _staying(request.daemon.supervisor, request.names()), _wait(request)
     request.no_more()
     for instance in instances:
         request.daemon.supervisor.start(instance.key)
@@ -108,7 +117,7 @@ def restart(request: Request) -> dict[str, Any] | None:
     )
     waits, timeout = _wait(request)
     request.no_more()
-    instances = selected(supervisor, names)
+    instances = _staying(supervisor, names)
     if changed:
         instances = request.daemon.take_up_changes(instances)
     if rolling:
