@@ -297,12 +297,16 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     assert found == [
         "rawsys.toml:2: [supervisor] exit-wen: unknown key; did you mean exit-when?",
         "rawsys.toml:3: [supervisor] on-death: one of kill, keep is needed, not 'maybe'",
-        'rawsys.toml:6: [service.web] command: a list is needed: ["program", "argument"]; a string only with '
-        "shell = true ('gunicorn app:app')",
+        (
+            'rawsys.toml:6: [service.web] command: a list is needed: ["program", "argument"]; a string only with '
+            "shell = true ('gunicorn app:app')"
+        ),
         "rawsys.toml:7: [service.web] after: there is no service dbb; did you mean db?",
         "rawsys.toml:8: [service.web] restart.bsae: unknown key; did you mean base?",
-        'rawsys.toml:8: [service.web] restart.max: \'3 weeks\' is no time: "500ms", "30s", "1h 30m"; units are '
-        "ns, us, ms, s, m, min, h, d",
+        (
+            'rawsys.toml:8: [service.web] restart.max: \'3 weeks\' is no time: "500ms", "30s", "1h 30m"; units are '
+            "ns, us, ms, s, m, min, h, d"
+        ),
         "rawsys.toml:9: [service.web] nice: an integer is needed, not a string",
         "rawsys.toml:10: [service.web] env.A: a string is needed, not a boolean",
         "rawsys.toml:11: [service.web] sockets: there is no socket http; did you mean htp?",
