@@ -57,6 +57,12 @@ def command(*words: str) -> Done:
     return Done(code, out.getvalue(), err.getvalue())
 
 
+def is_one(event: dict[str, Any], name: str, state: str) -> bool:
+    """Whether an event is one of an instance that comes into a state, or a notice with that text."""
+    own = event["service"] + (f"/{event['instance']}" if event.get("instance") else "")
+    return own == name and (event.get("to") == state or state in event.get("text", ""))
+
+
 class Run:
     """A supervisor that runs."""
 
@@ -98,15 +104,14 @@ class Run:
 
     def until(self, name: str, state: str, count: int = 1) -> dict[str, Any]:
         """Wait for the next event of that kind (or for `count` of them); those before it are in `seen`."""
-        if self._news is None:
+        if self._news is None:  # only now: what is not read is a slow reader
             self._news = self.client()
             self._events = self._news.events()
         try:
             while True:
                 event = next(self._events)
                 self.seen.append(event)
-                own = event["service"] + (f"/{event['instance']}" if event.get("instance") else "")
-                if own == name and (event.get("to") == state or state in event.get("text", "")):
+                if is_one(event, name, state):
                     count -= 1
                     if not count:
                         return event
@@ -114,6 +119,10 @@ class Run:
             raise AssertionError(
                 f"{name} does not come to {state!r}: {json.dumps(self.seen[-30:], indent=1)}"
             ) from None
+
+    def reached(self, name: str, state: str) -> dict[str, Any]:
+        """The first event of that kind, in `seen` or to come."""
+        return next((event for event in self.seen if is_one(event, name, state)), None) or self.until(name, state)
 
     def path(self, name: str) -> list[str]:
         """The states of a service in `seen`."""
