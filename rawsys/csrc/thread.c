@@ -130,10 +130,12 @@ static int set_all(struct rs_thread *thread)
 /* Tells the creator how it went; 1 when the body may run. */
 static int open_gate(struct rs_thread *thread)
 {
-    uint32_t starting = RS_STARTING, state = set_all(thread) < 0 ? RS_FAILED : thread->two_phase ? RS_READY : RS_GO;
-    if (!atomic_compare_exchange_strong(&thread->gate, &starting, state))
-        return 0; /* abandoned */
-    rs_futex_wake(&thread->gate, 1, 0);
+    uint32_t before = RS_STARTING, state = set_all(thread) < 0 ? RS_FAILED : thread->two_phase ? RS_READY : RS_GO;
+    while (!atomic_compare_exchange_strong(&thread->gate, &before, state))
+        if (before == RS_ABANDONED)
+            return 0;
+    if (before == RS_WATCHED)
+        rs_futex_wake(&thread->gate, 1, 0);
     while ((state = atomic_load(&thread->gate)) == RS_READY)
         rs_futex_wait(&thread->gate, RS_READY, RS_FOREVER, 0);
     return state == RS_GO;
@@ -231,8 +233,8 @@ static int create(struct rs_thread *thread)
 /* The body does not run, if it does not run already. */
 static void abandon(struct rs_thread *thread)
 {
-    uint32_t starting = RS_STARTING;
-    if (!atomic_compare_exchange_strong(&thread->gate, &starting, RS_ABANDONED) && starting == RS_READY)
+    uint32_t before = RS_WATCHED;
+    if (!atomic_compare_exchange_strong(&thread->gate, &before, RS_ABANDONED) && before == RS_READY)
         rs_thread_open(thread, 0);
 }
 
@@ -253,35 +255,36 @@ static void show(struct rs_thread *thread, int show)
     PyErr_Restore(type, value, traceback);
 }
 
+/* The kernel mostly puts a new thread behind its creator on the same CPU.  Giving that CPU away once lets it start, and a
+ * short body run to its end, in one switch where falling asleep here and being woken takes two.  Spinning was tried and
+ * dropped: it keeps the thread from the CPU that it waits for, and doubles the time.  So was keeping the GIL
+ * meanwhile: then the thread falls asleep on that.  The kernel's answer, or 0 without a wait. */
+static long await_opening(struct rs_thread *thread)
+{
+    uint32_t before = RS_STARTING;
+    rs_syscall0(SYS_sched_yield);
+    if (!atomic_compare_exchange_strong(&thread->gate, &before, RS_WATCHED) && before != RS_WATCHED)
+        return 0;
+    return rs_futex_wait(&thread->gate, RS_WATCHED, RS_FOREVER, 0);
+}
+
+static int opened(struct rs_thread *thread)
+{
+    return atomic_load(&thread->gate) > RS_WATCHED;
+}
+
 /* Until the thread says how it went.  It may be kept from running for long (SCHED_IDLE on a busy CPU), so Python's
  * signal handlers run, and one that raises abandons it. */
 static int await_gate(struct rs_thread *thread)
 {
-    while (atomic_load(&thread->gate) == RS_STARTING) {
+    while (!opened(thread)) {
         PyThreadState *state = PyEval_SaveThread();
-        long answer = rs_futex_wait(&thread->gate, RS_STARTING, RS_FOREVER, 0);
+        long answer = await_opening(thread);
         PyEval_RestoreThread(state);
         if (answer == -EINTR && PyErr_CheckSignals() < 0)
             return abandon(thread), -1;
     }
     return 0;
-}
-
-void rs_thread_settle(struct rs_thread *thread)
-{
-    while (atomic_load(&thread->gate) == RS_STARTING && thread->generation == rs_generation()) {
-        PyThreadState *state = PyEval_SaveThread();
-        rs_futex_wait(&thread->gate, RS_STARTING, RS_FOREVER, 0);
-        PyEval_RestoreThread(state);
-    }
-}
-
-/* Where nothing was asked for that the kernel could refuse, nobody waits at the gate before he looks at the thread:
- * falling asleep and being woken there costs as much as the thread itself. */
-static int nothing_to_wait_for(const struct rs_thread *thread)
-{
-    const struct rs_wishes *w = &thread->wishes;
-    return !thread->two_phase && !w->mask && !w->has_policy && !w->has_nice && !w->has_name && !w->has_mask;
 }
 
 int rs_thread_start(struct rs_thread *thread, const char **call)
@@ -297,8 +300,6 @@ int rs_thread_start(struct rs_thread *thread, const char **call)
     }
     show(thread, 1);
     enlist(thread);
-    if (nothing_to_wait_for(thread))
-        return 0;
     if (await_gate(thread) < 0) {
         if (atomic_load(&thread->gate) != RS_GO)
             show(thread, 0);
@@ -330,7 +331,6 @@ void rs_thread_detach(struct rs_thread *thread)
     unlist(thread);
     if (thread->generation != rs_generation())
         return; /* forked: there is no such thread here, and libc has freed its stack */
-    rs_thread_settle(thread);
     if (thread->argument && thread->shown && PyObject_SetAttrString(thread->shown, "_daemonic", Py_True) < 0)
         PyErr_WriteUnraisable(thread->shown); /* what threading calls a thread that nobody waits for */
     if (!atomic_compare_exchange_strong(&thread->fate, &held, RS_DETACHED))
@@ -348,11 +348,14 @@ static int await_done(struct rs_thread *thread, int64_t deadline)
 }
 
 /* libc's join sleeps once where waiting for `done` and then joining sleeps twice, but no signal handler can end it.  So
- * it has the first 20 ms, in which most threads end that are joined at once, and handlers wait as long. */
+ * it has the first 20 ms, in which most threads end that are joined at once, and handlers wait as long.  One that is
+ * over already needs no look at the clock. */
 #define PROMPT_NS 20000000
 
 static int join_promptly(struct rs_thread *thread, int64_t deadline, void **answer)
 {
+    if (atomic_load(&thread->done) == RS_DONE)
+        return 0;
     int64_t end = rs_monotonic() + PROMPT_NS;
     end = deadline < end ? deadline : end;
     struct timespec until = {end / 1000000000, end % 1000000000};

@@ -208,8 +208,6 @@ static PyObject *python_result(struct rs_thread *thread)
 
 static PyObject *take_result(struct rs_thread *thread)
 {
-    if (atomic_load(&thread->gate) == RS_FAILED)
-        return PyErr_NoMemory(); /* for its Python state, the one thing that nobody waited for */
     if (thread->kind == RS_BODY_PYTHON)
         return python_result(thread);
     if (thread->kind == RS_BODY_NATIVE)
@@ -338,7 +336,6 @@ static PyObject *send(PyObject *object, PyObject *const *args, Py_ssize_t count)
     if (PyErr_Occurred())
         return NULL;
     if (thread && thread->generation == rs_generation()) {
-        rs_thread_settle(thread);
         atomic_fetch_add(&thread->senders, 1);
         if (atomic_load(&thread->done) != RS_DONE)
             answer = rs_syscall3(SYS_tgkill, rs_syscall0(SYS_getpid), thread->tid, number);
@@ -351,8 +348,6 @@ static PyObject *get_tid(PyObject *object, void *unused)
 {
     struct core *self = (struct core *)object;
     (void)unused;
-    if (self->thread)
-        rs_thread_settle(self->thread);
     return PyLong_FromLong(self->thread ? self->thread->tid : 0);
 }
 
