@@ -52,10 +52,16 @@ struct rs_thread {
     struct rs_thread *before, *after;   /* in the list of those that the exit waits for; with the GIL */
 };
 
+/* With the GIL; 0, or -1 with an exception. */
+int rs_wishes_read(struct rs_wishes *wishes, PyObject *tuple);
+int rs_thread_set_body(struct rs_thread *thread, PyObject *body, PyObject *argument);
+
 /* With the GIL.  0, or -1 with an exception, or an errno of `*call`: then nothing runs and nothing is held. */
 int rs_thread_start(struct rs_thread *thread, const char **call);
 int rs_thread_open(struct rs_thread *thread, int go); /* two_phase: let the body run, or let it not */
 
+void *rs_thread_main(void *thread);                   /* what pthread_create runs */
+void rs_thread_unlist(struct rs_thread *thread);      /* with the GIL: the exit does not wait for it any more */
 void rs_thread_detach(struct rs_thread *thread);      /* with the GIL */
 int rs_thread_join(struct rs_thread *thread, int64_t deadline); /* with the GIL; 1, 0 when the time is up, -1 */
 void rs_thread_report(struct rs_thread *thread);      /* with the GIL: the exception that nobody will join for; takes the outcome */
@@ -75,6 +81,7 @@ static inline int rs_thread_alive(struct rs_thread *thread)
 /* A body in C with its own argument, made by counter.adder(n). */
 PyObject *rs_body_new(void *(*entry)(void *), const void *argument, size_t size, PyObject *keep);
 
+int rs_body_setup(PyObject *module);
 int rs_thread_setup(PyObject *module);
 
 #endif
