@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import signal
@@ -13,7 +14,7 @@ from collections.abc import Callable
 import pytest
 from support import in_child, run_python, until_blocked
 
-from rawsys import AtomicU32, AtomicU64, Mutex, ThreadHandle
+from rawsys import AtomicU32, AtomicU64, Mutex, ThreadHandle, raw
 from rawsys.errors import DeadlockError, OwnerDiedError
 
 FUTEX = 202
@@ -434,6 +435,26 @@ def test_dead_owner_is_told_until_somebody_recovers() -> None:
         mutex.acquire()
     mutex.acquire(recover=True)
     mutex.release()
+
+
+def test_the_robust_list_stays_that_of_libc() -> None:
+    """Edge 106: locking, dying and recovering leave the thread's head of the list where libc put it, and empty."""
+
+    def head() -> tuple[int, int]:
+        place, size = bytearray(8), bytearray(8)
+        assert raw.get_robust_list(0, place, size) == 0
+        address = int.from_bytes(place, "little")
+        return address, ctypes.c_uint64.from_address(address).value
+
+    before = head()
+    assert before[0] == before[1]
+    mutex = shared()
+    with mutex:
+        assert head()[0] == before[0] != head()[1]
+    ThreadHandle.spawn(mutex.acquire).join()
+    mutex.acquire(recover=True)
+    mutex.release()
+    assert head() == before
 
 
 def test_processes_exclude_each_other() -> None:
