@@ -5,7 +5,6 @@
 #include "wait.h"
 
 #define SYS_rt_sigprocmask 14
-#define SYS_sched_yield 24
 #define SIG_SETMASK_ 2
 #define LIBC_SIGNALS (3ULL << 31) /* 32 and 33: blocked, they hang setresuid in other threads */
 #define EINTR 4
@@ -92,14 +91,13 @@ static void show(struct rs_thread *thread, int show)
     PyErr_Restore(type, value, traceback);
 }
 
-/* The kernel mostly puts a new thread behind its creator on the same CPU.  Giving that CPU away once lets it start, and a
- * short body run to its end, in one switch where falling asleep here and being woken takes two.  Spinning was tried and
- * dropped: it keeps the thread from the CPU that it waits for, and doubles the time.  So was keeping the GIL
- * meanwhile: then the thread falls asleep on that.  The kernel's answer, or 0 without a wait. */
+/* The kernel's answer, or 0 without a wait.  Tried and dropped: giving the CPU away first (sched_yield), which lets a
+ * thread behind us on the same CPU start, and saves one switch of two; but on a busy machine it puts us behind all who
+ * compute, and a spawn takes milliseconds.  Spinning keeps the thread from the CPU that it waits for, and keeping the
+ * GIL meanwhile makes it fall asleep on that. */
 static long await_opening(struct rs_thread *thread)
 {
     uint32_t before = RS_STARTING;
-    rs_syscall0(SYS_sched_yield);
     if (!atomic_compare_exchange_strong(&thread->gate, &before, RS_WATCHED) && before != RS_WATCHED)
         return 0;
     return rs_futex_wait(&thread->gate, RS_WATCHED, RS_FOREVER, 0);
