@@ -6,7 +6,7 @@ import os
 import select
 import sys
 
-from rawsys import PIPE, Command, Pid
+from rawsys import PIPE, Command, Pid, proc
 from rawsys.constants import SIGTERM
 from rawsys.supervisor import Change, Notice, Restart, Service, Supervisor
 
@@ -33,18 +33,26 @@ def killed() -> None:
     """A supervisor that is killed can do nothing any more; yet nothing of what it started is left."""
     with Command(sys.executable, __file__, "parent", stdout=PIPE).spawn() as supervisor:
         assert supervisor.stdout is not None
-        grandchild = Pid.open(int(supervisor.stdout.read(100)))
-        print(f"a supervisor runs, its service has started a process of its own: {grandchild.is_running()}")
-        supervisor.kill()
-        select.select([grandchild], [], [], 10)
-        print(f"the supervisor {supervisor.wait()}; that process runs: {grandchild.is_running()}")
-        grandchild.close()
+        with supervisor.stdout.open_file() as lines:
+            service, inside = (Pid.open(int(number)) for number in lines.readline().split())
+        with service, inside:
+            print(f"a service runs: {service.is_running()}, and what it has started: {inside.is_running()}")
+            supervisor.kill()
+            for process in (service, inside):
+                select.select([process], [], [], 10)
+            print(f"the supervisor {supervisor.wait()}: {service.is_running()}, {inside.is_running()}")
 
 
 def a_parent() -> None:
-    """A supervisor with a service that starts something itself."""
+    """A supervisor with a service that starts something itself, and says so on descriptor 3; then it tells both numbers."""
+
+    def tell(record: Change | Notice) -> None:
+        if isinstance(record, Change) and record.to == "running":
+            print(record.pid, proc.Process(record.pid).children()[0].pid, flush=True)
+
     supervisor = Supervisor()
-    supervisor.add(Service("parent", ["sh", "-c", "sleep 60 & echo $!; wait"]))
+    supervisor.add(Service("parent", ["sh", "-c", "sleep 60 & echo >&3; wait"], ready="fd"))
+    supervisor.on_event(tell)
     supervisor.run()
 
 

@@ -173,8 +173,8 @@ SHAPES = {
         worker: running -> stopping: SIGTERM received
         worker: stopping -> stopped: killed by SIGTERM
 
-        a supervisor runs, its service has started a process of its own: True
-        the supervisor killed by SIGKILL; that process runs: False
+        a service runs: True, and what it has started: True
+        the supervisor killed by SIGKILL: False, False
         """,
     "8_boundary": r"""
         a second owner: BusyError: descriptor \d+ has an owner already; .*
