@@ -117,7 +117,7 @@ def _run(
             waiting.pop(0)[2](supervisor)
 
     def late() -> None:
-        lines = "\n".join(map(str, [*changes, *notices]))
+        lines = "\n".join(map(str, [*changes[-50:], *notices]))
         raise AssertionError(f"it did not end within {deadline:g} s; steps left: {waiting}\n{lines}")
 
     for service in services:
