@@ -229,7 +229,7 @@ def test_no_descriptor_is_left_when_a_leader_ends(own: bool) -> None:
 def test_a_storm_of_short_runs_with_members_left() -> None:
     """Each run leaves a child that ends at about the same time: no run is taken for the one before it."""
     for own in (False, True):
-        rule = Restart("always", base=0, limit=40, window=None, retry_after=None)
+        rule = Restart("always", base=0, limit=20, window=None, retry_after=None)
         outcome = supervise(
             [sh(f"s{n}", "sleep 0.00{i} & true & exit 1", restart=rule) for n in range(2)],
             exit_when="all-done",
@@ -237,7 +237,7 @@ def test_a_storm_of_short_runs_with_members_left() -> None:
             deadline=30,
         )
         for n in range(2):
-            assert outcome.path(f"s{n}") == [*["starting", "running", "exited"] * 41, "failed"]
+            assert outcome.path(f"s{n}") == [*["starting", "running", "exited"] * 21, "failed"]
         assert outcome.left == 0
 
 
