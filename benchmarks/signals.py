@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 
 import rawsys
-from benchmarks.harness import Setting, Sides, Topic, peer
+from benchmarks.harness import Missing, Setting, Sides, Topic, peer
 from rawsys.bench import Side, loop
 from rawsys.constants import SIGHUP, SIGRTMIN, SIGUSR1, SIGUSR2
 from rawsys.signals import SignalCounter, SignalFlag, SignalQueue, blocked, raw_sigaction
@@ -97,15 +97,27 @@ def queue_end_to_end(setting: Setting) -> Sides:
     return _queue_row(setting, True, "reported")
 
 
-_WAITING = {b"202 ", b"7 0x", b"270 ", b"271 "}
-"""How /proc/self/task/TID/syscall begins in futex, poll, pselect6 and ppoll."""
+def _in_flag_wait(call: list[bytes]) -> bool:
+    """A futex without a time limit: waiting for the GIL is a futex call as well, but one with a limit."""
+    return call[0] == b"202" and call[2] == b"0x89" and call[4] == b"0x0"
 
 
-def _latency(setting: Setting, number: int, wait: Callable[[], object], clear: Callable[[], object]) -> Side:
+def _in_select(call: list[bytes]) -> bool:
+    return call[0] in (b"23", b"270")  # select, pselect6
+
+
+def _latency(
+    setting: Setting,
+    number: int,
+    wait: Callable[[], object],
+    clear: Callable[[], object],
+    waits: Callable[[list[bytes]], bool],
+    processor: int,
+) -> Side:
     """A side: from the call that sends a signal to the return of `wait` in another thread, which then answers by a pipe.
 
-    The next signal is sent when the thread sits in its wait again (that is not in the time); otherwise what is measured
-    is how it comes back there.
+    The next signal is sent when `waits` finds the thread in its wait again (that is not in the time); otherwise what is
+    measured is how it comes back there.
     """
     woke = tid = 0
     reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -115,6 +127,7 @@ def _latency(setting: Setting, number: int, wait: Callable[[], object], clear: C
     def answer() -> None:
         nonlocal woke, tid
         tid = rawsys.raw_gettid()
+        os.sched_setaffinity(0, {processor})
         with blocked():
             started.set()
             while True:
@@ -144,7 +157,7 @@ def _latency(setting: Setting, number: int, wait: Callable[[], object], clear: C
     def side(count: int) -> int:
         total = 0
         for _ in range(count):
-            while os.pread(state, 4, 0) not in _WAITING:
+            while not waits(os.pread(state, 200, 0).split()):
                 rawsys.raw.sched_yield()
             begin = perf_counter_ns()
             kill(pid, number)
@@ -155,9 +168,14 @@ def _latency(setting: Setting, number: int, wait: Callable[[], object], clear: C
     return side
 
 
-@TOPIC.row("handler to a wait returning in another thread")
-def waking(setting: Setting) -> Sides:
-    """A signal wakes another thread: SignalFlag.wait against the wake-up descriptor."""
+def _waking(setting: Setting, here: int, there: int) -> Sides:
+    """A signal wakes another thread: SignalFlag.wait against the wake-up descriptor.
+
+    Both threads that wait are held on one processor.  Left alone, the scheduler keeps one of the two beside the sender
+    and the other one elsewhere, which costs twice as much (a processor is woken up), and the ratio is 0.5 or 2 by chance.
+    """
+    setting.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {here})
     flag = setting.enter_context(SignalFlag(SIGUSR1))
 
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -169,9 +187,25 @@ def waking(setting: Setting) -> Sides:
     def theirs() -> None:
         select.select([reading], [], [])
 
-    ours = _latency(setting, int(SIGUSR1), flag.wait, flag.clear)
-    side = _latency(setting, int(SIGUSR2), theirs, lambda: os.read(reading, 64))
+    ours = _latency(setting, int(SIGUSR1), flag.wait, flag.clear, _in_flag_wait, there)
+    side = _latency(setting, int(SIGUSR2), theirs, lambda: os.read(reading, 64), _in_select, there)
     return Sides(ours, [peer("set_wakeup_fd and select", side, "<= 1.0")])
+
+
+@TOPIC.row("handler to a wait returning in another thread")
+def waking(setting: Setting) -> Sides:
+    """The thread that waits is on the sender's processor."""
+    here = min(os.sched_getaffinity(0))
+    return _waking(setting, here, here)
+
+
+@TOPIC.row("handler to a wait returning on another processor")
+def waking_elsewhere(setting: Setting) -> Sides:
+    """The thread that waits is on another processor, which sleeps until then."""
+    here, *others = sorted(os.sched_getaffinity(0))
+    if not others:
+        raise Missing("needs two processors")
+    return _waking(setting, here, others[0])
 
 
 def _stream(number: int, count: int, take: Callable[[], object]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,8 @@ from sphinx.util.docutils import SphinxDirective
 
 from rawsys import _catalog
 from rawsys.table import TABLE, Entry
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 with open(Path(__file__).parent.parent / "pyproject.toml", "rb") as file:
     _about = tomllib.load(file)["project"]
@@ -28,8 +31,9 @@ extensions = [
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "real_output",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_ext"]
 default_role = "code"
 nitpicky = True
 # Every reference to a name of rawsys has to be there.  Names of Python, and the aliases that only the stubs know, have no

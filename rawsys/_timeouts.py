@@ -15,7 +15,9 @@ def nanoseconds(timeout: float | None) -> int | None:
         raise TypeError(f"a timeout is a number of seconds or None, not {type(timeout).__name__}")
     if not timeout >= 0:  # NaN compares false too
         raise ValueError(f"a timeout cannot be negative or NaN, got {timeout}")
-    return int(min(-(-timeout * 1_000_000_000 // 1), _LONGEST_NS))
+    if timeout >= _LONGEST_NS // 1_000_000_000:  # also infinity, of which the product below would make NaN
+        return _LONGEST_NS
+    return int(-(-timeout * 1_000_000_000 // 1))
 
 
 class Deadline:

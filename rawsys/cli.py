@@ -95,19 +95,20 @@ def _bench(arguments: argparse.Namespace) -> int:
     return bench.main([])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line, with all commands."""
+    made = argparse.ArgumentParser(
         prog="rawsys",
         description="System calls of x86-64 Linux, raw and owned. Without a command: the tour.",
         epilog=_EPILOG,
     )
-    parser.set_defaults(run=_tour)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    made.set_defaults(run=_tour)
+    commands = made.add_subparsers(title="commands", metavar="COMMAND")
 
     def command(name: str, run: object, words: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".", epilog=_EPILOG)
-        made.set_defaults(run=run, command=name)
-        return made
+        added = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".", epilog=_EPILOG)
+        added.set_defaults(run=run, command=name)
+        return added
 
     command("tour", _tour, "what the library does, shown on the live kernel")
     syscalls = command("syscalls", _syscalls, "list the system calls, or describe one")
@@ -122,7 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="print JSON")
     command("bench", _bench, "a few benchmarks against the standard library, in seconds")
     _processes(command)
-    return parser
+    from rawsys.supervisor import commands as supervision
+
+    supervision.add(command)
+    return made
 
 
 def _processes(command: Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]) -> None:
@@ -152,7 +156,7 @@ def _proc(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()

@@ -370,14 +370,18 @@ def readable(fd: int, seconds: float = 5) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def until_blocked(tid: int, number: int, seconds: float = 5) -> None:
-    """Wait until the thread `tid` of this process sits in the system call `number`; RuntimeError when it does not."""
+def until_blocked(tid: int, number: int, seconds: float = 5, *, first: int | None = None) -> None:
+    """Wait until the thread `tid`, of this process or a child's, sits in the system call `number`; RuntimeError if not.
+
+    `first` is the call's first argument: a wait for the GIL is a futex call (202) too.
+    """
+    wanted = f"{number} " if first is None else f"{number} {first:#x} "
     end = time.monotonic() + seconds
     text = ""
     while time.monotonic() < end:
-        with open(f"/proc/self/task/{tid}/syscall") as file:
+        with open(f"/proc/{tid}/syscall") as file:
             text = file.read()
-        if text.startswith(f"{number} "):
+        if text.startswith(wanted):
             return
         os.sched_yield()
     raise RuntimeError(f"thread {tid} is not blocked in call {number}, but in: {text}")

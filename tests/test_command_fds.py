@@ -5,19 +5,27 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from sleepers import asleep
 from support import in_child
-from test_command_attributes import asleep
 
-from rawsys import NULL, PIPE, STDOUT, Command, Fd
+from rawsys import NULL, PIPE, STDOUT, Command, Fd, Pid, Program
+from rawsys._native.process import spawn as native_spawn
+from rawsys.errors import ClosedError
 
 NAMES = ("stdin", "stdout", "stderr")
 
 
 def descriptors(command: Command) -> dict[int, str]:
     """What a child of this command has open, by number; told by /proc while it sleeps."""
-    child = command.replace("sleep", "100", env={"PATH": "/bin:/usr/bin"}).spawn()
+    return opened(command.replace("sleep", "100", env={"PATH": "/bin:/usr/bin"}))
+
+
+def opened(sleeper: Command) -> dict[int, str]:
+    """The same of a command that sleeps, which is spawned as it is: with the steps that it kept."""
+    child = sleeper.spawn()
     try:
         asleep(child)
         place = f"/proc/{child.pid}/fd"
@@ -154,3 +162,95 @@ def test_any_mapping_is_right(tmp_path: Path, wanted: dict[int, int]) -> None:
     found = in_child(work)
     assert set(found) == {0, 1, 2, *wanted}
     assert {target: found[target] for target in wanted} == {target: f"f{i}" for target, i in wanted.items()}
+
+
+class Moving:
+    """Something with a fileno() that is another at each spawn."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def fileno(self) -> int:
+        """Where it is now."""
+        return self.number
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True),
+    st.lists(st.lists(st.integers(0, 11), min_size=4, max_size=4), min_size=2, max_size=4),
+)
+@example(targets=[1], places=[[2, 0, 0, 0], [7, 0, 0, 0], [2, 0, 0, 0]])  # nothing above 2 is needed, but once
+def test_any_numbers_are_right_in_one_command(tmp_path: Path, targets: list[int], places: list[list[int]]) -> None:
+    """A command keeps its steps for other numbers; where these would need other steps, others are made (24)."""
+
+    def work() -> list[dict[int, str]]:
+        high = [fd.into_raw() for fd in files(tmp_path, 12)]
+        for i, fd in enumerate(high):
+            os.dup2(fd, 50 + i)
+        sources = [Moving() for _ in targets]
+        command = Command("/bin/sleep", "100", fds=dict(zip(targets, sources, strict=True)))
+        seen = []
+        for numbers in places:
+            for i in range(12):  # at 0 to 11: among the targets
+                os.dup2(50 + i, i)
+            os.closerange(12, 50)
+            for source, number in zip(sources, numbers, strict=False):
+                source.number = number
+            seen.append(opened(command))
+        return seen
+
+    for numbers, found in zip(places, in_child(work), strict=True):
+        wanted = {0: "f0", 1: "f1", 2: "f2"} | {t: f"f{n}" for t, n in zip(targets, numbers, strict=False)}
+        assert found == wanted
+
+
+def test_steps_are_kept_while_the_shape_is_the_same(tmp_path: Path) -> None:
+    """Pipes, files and a directory's descriptor come under other numbers at the next spawn: the same steps serve.
+
+    They are kept from the second spawn on.
+    """
+    with Fd.open(tmp_path, os.O_DIRECTORY) as place:
+        command = Command("pwd", stdin=PIPE, stdout=PIPE, stderr=tmp_path / "err", cwd=place, extra_env={"A": "1"})
+        plans, between = [], []
+        for _ in range(4):
+            with command.spawn() as child:
+                assert child.communicate() == (f"{tmp_path}\n".encode(), None)
+            plans.append(command._compiled)
+            between.append(os.open("/dev/null", os.O_RDONLY))
+        for fd in between:
+            os.close(fd)
+    assert plans[0] is None
+    assert plans[1] is not None and plans[1] is plans[2] is plans[3]
+
+
+def test_a_failing_step_shows_the_numbers_of_its_own_spawn() -> None:
+    """The error of steps that are kept names the descriptor that it was this time."""
+    source = Moving()
+    command = Command("true", fds={5: source})
+    assert command.run().success
+    for source.number in (987, 654):
+        with pytest.raises(OSError, match="Bad file descriptor") as caught:
+            command.spawn()
+        assert caught.value.__notes__[0].startswith(f"in the child: dup3({source.number}, 5, ")
+
+
+def test_values_and_parameters_have_to_match() -> None:
+    """The door to C refuses a number of values that is not that of the parameters, and a value that is no descriptor."""
+    steps = Program()
+    steps.fcntl(steps.parameter("fd"), 1, 0)
+    steps.exit_group(0)
+    for values in ((), (0, 0)):
+        with pytest.raises(TypeError, match=r"Program without parameters|1 parameters, and there are 2 values"):
+            native_spawn(Pid, (steps,), 0, -1, *values)
+    for wrong, error in ((1.5, TypeError), (True, TypeError), (2**40, OverflowError), (closed(), ClosedError)):
+        with pytest.raises(error):
+            native_spawn(Pid, (steps,), 0, -1, wrong)
+    with pytest.raises(TypeError, match="without parameters"):
+        native_spawn(Pid, (steps, steps), 0, -1, 0)
+
+
+def closed() -> Fd:
+    fd = Fd.open("/dev/null")
+    fd.close()
+    return fd

@@ -1,4 +1,4 @@
-"""Pid and Child keep the ownership law; what a child's release is different in has its tests in test_pid.py."""
+"""Pid and Child keep the ownership law; what a child's release is different in has its tests in test_pid_status.py."""
 
 from __future__ import annotations
 

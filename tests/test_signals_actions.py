@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import faulthandler
+import mmap
 import os
 import pickle
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,18 +16,32 @@ import threading
 from pathlib import Path
 
 import pytest
-from signal_places import everywhere, put_back
+from signal_places import everywhere, everywhere_fresh, put_back
 from support import INTERPRETER, in_child, need, run_child
 
 import rawsys
 from rawsys import Fd, raw
-from rawsys.constants import SA_NODEFER, SA_RESETHAND, SA_RESTART, SIGHUP, SIGRTMIN, SIGTERM, SIGUSR1, SIGUSR2
+from rawsys.constants import (
+    SA_NODEFER,
+    SA_RESETHAND,
+    SA_RESTART,
+    SIGBUS,
+    SIGFPE,
+    SIGHUP,
+    SIGILL,
+    SIGRTMIN,
+    SIGSEGV,
+    SIGTERM,
+    SIGUSR1,
+    SIGUSR2,
+)
 from rawsys.signals import (
     SignalAction,
     SignalCounter,
     SignalFlag,
     SignalQueue,
     SignalSet,
+    alternate_stack,
     on_signal,
     raise_signal,
     raw_sigaction,
@@ -80,18 +97,24 @@ def test_an_address(probe: ctypes.CDLL) -> None:
 
 @everywhere
 def test_nodefer_and_resethand(probe: ctypes.CDLL) -> None:
-    """Case 86: SA_RESETHAND is one shot: afterwards the action is SIG_DFL."""
+    """Case 86: a handler that gets its own signal runs after itself, with SA_NODEFER in itself; SA_RESETHAND is one shot."""
+    again, deepest = ctypes.c_int.in_dll(probe, "again"), ctypes.c_int.in_dll(probe, "deepest")
+    for flags, depth in ((0, 1), (SA_NODEFER, 6)):
+        again.value, deepest.value = 5, 0
+        before = raw_sigaction(SIGUSR1, address(probe, "nested_handler"), flags)
+        rawsys.raw_kill(os.getpid(), SIGUSR1)
+        raw_sigaction(SIGUSR1, before)
+        assert (again.value, deepest.value) == (-1, depth)
     before = raw_sigaction(SIGUSR1, address(probe, "count_handler"), SA_RESETHAND | SA_NODEFER)
     rawsys.raw_kill(os.getpid(), SIGUSR1)
     after = raw_sigaction(SIGUSR1, before)
     assert after.handler == SIG_DFL
 
 
+@everywhere
 @put_back()
 def test_handlers_of_others_go_back(probe: ctypes.CDLL) -> None:
     """Case 90: the actions of CPython, faulthandler and libc's sigaction have the same 32 bytes after ours."""
-    import faulthandler
-
     libc = ctypes.CDLL(None)
     signal.signal(SIGUSR1, lambda *_: None)
     faulthandler.register(SIGUSR2, file=2, chain=True)
@@ -118,6 +141,7 @@ def _our_restorer() -> int:
     return restorer()
 
 
+@everywhere
 @put_back()
 def test_getsignal_does_not_know() -> None:
     """Case 90: signal.getsignal goes on showing Python's handler, which does not run; put back, it runs."""
@@ -135,6 +159,7 @@ def test_getsignal_does_not_know() -> None:
     assert ran == [SIGUSR1]
 
 
+@everywhere
 @pytest.mark.parametrize("wrong", [signal.SIGKILL, signal.SIGSTOP, 32, 33, 0, -1, 65])
 def test_refused_signals(wrong: int) -> None:
     """Cases 81 and 82: SIGKILL, SIGSTOP, libc's own two, 0, -1 and 65 are refused by name."""
@@ -142,6 +167,7 @@ def test_refused_signals(wrong: int) -> None:
         raw_sigaction(wrong, SIG_IGN)
 
 
+@everywhere
 def test_bad_input() -> None:
     """Handlers and flags are ints of 64 bits; an action has its own flags and mask; an action has 32 bytes."""
     before = SignalAction.current(SIGUSR1)
@@ -166,6 +192,7 @@ def test_bad_input() -> None:
         action.flags = 1  # type: ignore[misc]
 
 
+@everywhere
 def test_address_zero_is_the_default_action() -> None:
     """A handler address of 0 is SIG_DFL: the signal kills as by default, and nothing jumps to address 0."""
 
@@ -176,12 +203,35 @@ def test_address_zero_is_the_default_action() -> None:
     assert run_child(test).exitcode == -SIGTERM
 
 
+@everywhere
 def test_size_of_the_set_is_checked_by_the_kernel() -> None:
     """Case 80: another size of the mask than 8 is EINVAL."""
     assert raw.rt_sigaction(SIGUSR1, None, bytearray(32), 16) == -22
 
 
 # ---- what a handler leaves alone ----
+
+
+@everywhere
+def test_mask_while_ours_runs() -> None:
+    """Case 82: libc's 32 and 33 and true faults (the kernel adds 9 and 19) stay open in our handler; with a Program all do."""
+    for make in (SignalCounter, SignalFlag, SignalQueue):
+        with make(SIGUSR1):
+            mask = int.from_bytes(bytes(SignalAction.current(SIGUSR1))[24:], "little")
+            assert mask == ~sum(1 << number - 1 for number in (4, 5, 7, 8, 11, 31, 32, 33, 9, 19)) & (1 << 64) - 1
+    reading, writing = os.pipe()
+    program = rawsys.Program()
+    text = program.buffer(2048)
+    file = program.openat(-100, "/proc/thread-self/status", os.O_RDONLY | os.O_CLOEXEC, 0)
+    program.write(writing, text, program.read(file, text, 2048))
+    program.close(file, always=True)
+    with on_signal(SIGUSR1, program) as action:
+        raise_signal(SIGUSR1)
+        assert (action.runs, action.failed) == (1, 0)
+    inside = next(line for line in os.read(reading, 4096).splitlines() if line.startswith(b"SigBlk"))
+    assert int(inside.split()[1], 16) == 1 << SIGUSR1 - 1
+    os.close(reading)
+    os.close(writing)
 
 
 def _while_signals_come(run: object, *args: object) -> object:
@@ -209,6 +259,7 @@ def _while_signals_come(run: object, *args: object) -> object:
     return answers[0]
 
 
+@everywhere
 @pytest.mark.parametrize("wide", [0, 1])
 def test_vector_registers_are_left_alone(probe: ctypes.CDLL, wide: int) -> None:
     """xmm and ymm registers that are live in the interrupted code have their values after hundreds of signals."""
@@ -217,11 +268,19 @@ def test_vector_registers_are_left_alone(probe: ctypes.CDLL, wide: int) -> None:
     assert _while_signals_come(probe.live_vectors, wide) == 1
 
 
+@everywhere
+def test_red_zone_is_left_alone(probe: ctypes.CDLL) -> None:
+    """Case 83: what a function keeps below its stack pointer is the same after hundreds of signals on that stack."""
+    assert _while_signals_come(probe.live_red_zone) == 1
+
+
+@everywhere
 def test_errno_is_left_alone(probe: ctypes.CDLL) -> None:
     """Case 84: libc's errno of the interrupted thread is the same after hundreds of signals with failing calls."""
     assert _while_signals_come(probe.live_errno) == 77
 
 
+@everywhere
 def test_backtrace_goes_through(probe: ctypes.CDLL) -> None:
     """libc's unwinder finds as many frames from a handler through our restorer as through libc's own."""
 
@@ -244,10 +303,11 @@ def test_backtrace_goes_through(probe: ctypes.CDLL) -> None:
     assert ours > 5
 
 
-def test_gdb_shows_the_interrupted_frames(probe: ctypes.CDLL) -> None:
+@everywhere_fresh
+def test_gdb_shows_the_interrupted_frames(probe: ctypes.CDLL, setting: str) -> None:
     """gdb's backtrace in a handler goes through our frame to the interrupted function."""
     gdb = need("gdb")
-    code = (
+    code = setting + (
         "import ctypes; from rawsys.signals import raw_sigaction\n"
         f"p = ctypes.CDLL({probe._name!r})\n"
         "raw_sigaction(10, ctypes.cast(p.backtrace_handler, ctypes.c_void_p).value)\n"
@@ -264,6 +324,56 @@ def test_gdb_shows_the_interrupted_frames(probe: ctypes.CDLL) -> None:
     below = done.stdout.split("<signal handler called>")[1]
     assert "interrupted_function" in below
     assert "main" in below
+
+
+@everywhere
+@pytest.mark.parametrize("number", [SIGSEGV, SIGBUS, SIGFPE, SIGILL])
+def test_true_faults_come_once(probe: ctypes.CDLL, number: int) -> None:
+    """Case 93: a queue takes a true fault once, with its address; its second coming goes to the handler before, which ends it.
+
+    The next fault is that handler's alone, until a new owner comes.
+    """
+
+    def test() -> list[tuple[int, bool, bool]]:
+        escape = address(probe, "escape_handler")
+        raw_sigaction(number, escape)
+        file = os.memfd_create("gone")
+        os.ftruncate(file, 4096)
+        page = mmap.mmap(file, 4096)
+        os.ftruncate(file, 0)
+        wrong = ctypes.addressof(ctypes.c_char.from_buffer(page)) if number == SIGBUS else 8
+        found = []
+        for _ in range(2):
+            with SignalQueue(number) as queue, SignalCounter(number) as counter:
+                for _ in range(2):
+                    assert probe.fault(int(number), ctypes.c_void_p(wrong)) == 1
+                    assert SignalAction.current(number).handler == escape
+                    assert counter.count == 1
+                (info,) = queue
+                at = info.addr == wrong if number in (SIGSEGV, SIGBUS) else bool(info.addr)
+                found.append((info.signal, info.code > 0, at))
+        return found
+
+    assert in_child(test) == [(number, True, True)] * 2
+
+
+@everywhere
+def test_stack_overflow_is_handled_on_the_alternate_stack(probe: ctypes.CDLL) -> None:
+    """Case 85: a Program reports a true stack overflow, since it runs on the other stack; then the process dies of it."""
+    reading, writing = os.pipe()
+
+    def test() -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        faulthandler.disable()  # it would print from a stack of its own
+        program = rawsys.Program()
+        program.write(writing, b"overflow", 8)
+        with alternate_stack(), on_signal(SIGSEGV, program):
+            probe.overflow(1)
+
+    end = run_child(test)
+    os.close(writing)
+    with open(reading, "rb") as file:
+        assert (end.exitcode, file.read()) == (-SIGSEGV, b"overflow")
 
 
 @everywhere

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from conformance import CHECKS, Subject
+from signal_places import everywhere
 
 from rawsys._native.signals import handler
 from rawsys.signals import SignalAction
@@ -62,6 +63,7 @@ SUBJECTS = [
 ]
 
 
+@everywhere
 @pytest.mark.parametrize("subject", SUBJECTS, ids=str)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_owner(subject: Subject, check: Callable[[Subject], None]) -> None:

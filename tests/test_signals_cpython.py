@@ -10,7 +10,7 @@ import tempfile
 import threading
 
 import pytest
-from signal_places import put_back
+from signal_places import bare, beside_signal_signal, everywhere, everywhere_fresh, places, put_back
 from support import in_child, run_python, until_blocked
 
 import rawsys
@@ -19,6 +19,7 @@ from rawsys.constants import SIGINT, SIGSEGV, SIGTERM, SIGUSR1, SIGUSR2
 from rawsys.signals import SignalAction, SignalCounter, SignalFlag, SignalQueue, blocked, raise_signal, tgkill
 
 
+@places(bare, beside_signal_signal)
 def test_ctrl_c_when_nobody_took_it() -> None:
     """SIGINT raises KeyboardInterrupt, unless somebody here took it, and does again afterwards."""
     before = SignalAction.current(SIGINT)
@@ -31,6 +32,7 @@ def test_ctrl_c_when_nobody_took_it() -> None:
         assert SignalAction.current(SIGINT) == before
 
 
+@places(bare, beside_signal_signal)
 def test_ctrl_c_ends_a_wait() -> None:
     """KeyboardInterrupt comes out of every wait of an owner of other signals."""
     tid = raw.gettid()
@@ -49,6 +51,7 @@ def test_ctrl_c_ends_a_wait() -> None:
             thread.join()
 
 
+@everywhere
 @put_back()
 def test_signal_signal_before_between_and_after() -> None:
     """Python's handler runs before ours is there, not while it is, again after it; one that comes between stays."""
@@ -71,6 +74,7 @@ def test_signal_signal_before_between_and_after() -> None:
     assert ran[4:] == ["after"]
 
 
+@everywhere
 @put_back()
 def test_wakeup_descriptor() -> None:
     """Case 91: the wake-up descriptor hears of Python's signals, not of ours; on one signal, of who has it."""
@@ -92,6 +96,7 @@ def test_wakeup_descriptor() -> None:
         os.close(writing)
 
 
+@everywhere
 @put_back()
 def test_faulthandler_register_before_between_and_after() -> None:
     """Case 91: faulthandler.register prints before, not while ours is there, and after it; between, it has the signal."""
@@ -122,6 +127,7 @@ def test_faulthandler_register_before_between_and_after() -> None:
         faulthandler.unregister(SIGUSR2)
 
 
+@everywhere
 def test_faulthandler_put_back_after_we_left() -> None:
     """faulthandler that came between and gives up after we left puts our action back: the signal goes where it had gone."""
 
@@ -139,6 +145,7 @@ def test_faulthandler_put_back_after_we_left() -> None:
     assert in_child(test) == [1, 1, 1]
 
 
+@everywhere
 def test_faulthandler_enable_around_a_taken_fault() -> None:
     """faulthandler.enable before, disable while, and enable again leave SIGSEGV with who had it."""
 
@@ -157,76 +164,69 @@ def test_faulthandler_enable_around_a_taken_fault() -> None:
     assert in_child(test)
 
 
-@put_back()
-def test_asyncio_before_between_and_after() -> None:
+@everywhere
+async def test_asyncio_before_between_and_after() -> None:
     """loop.add_signal_handler's callback is called before ours, when it came after ours, and after ours left."""
+    loop = asyncio.get_running_loop()
+    calls: asyncio.Queue[str] = asyncio.Queue()
 
-    async def main() -> list[str]:
-        loop = asyncio.get_running_loop()
-        called: list[str] = []
+    async def called() -> str:
+        return await asyncio.wait_for(calls.get(), 20)
 
-        async def settle(count: int) -> None:
-            for _ in range(1000):
-                if len(called) == count:
-                    return
-                await asyncio.sleep(0.001)
-
-        loop.add_signal_handler(SIGUSR1, called.append, "before")
+    with put_back():
+        loop.add_signal_handler(SIGUSR1, calls.put_nowait, "before")
         raise_signal(SIGUSR1)
-        await settle(1)
+        assert await called() == "before"
         with SignalCounter(SIGUSR1) as counter:
             raise_signal(SIGUSR1)
             await asyncio.sleep(0)
         raise_signal(SIGUSR1)
-        await settle(2)
+        assert await called() == "before"
         assert counter.count == 1
         with SignalCounter(SIGUSR1) as counter:
-            loop.add_signal_handler(SIGUSR1, called.append, "between")
+            loop.add_signal_handler(SIGUSR1, calls.put_nowait, "between")
             raise_signal(SIGUSR1)
-            await settle(3)
+            assert await called() == "between"
             assert counter.count == 0
         raise_signal(SIGUSR1)
-        await settle(4)
+        assert await called() == "between"
+        assert calls.empty()
         loop.remove_signal_handler(SIGUSR1)
-        return called
-
-    assert asyncio.run(main()) == ["before", "before", "between", "between"]
 
 
-def test_descriptor_in_an_asyncio_loop() -> None:
+@everywhere
+async def test_descriptor_in_an_asyncio_loop() -> None:
     """A SignalFlag's descriptor works with add_reader, beside the loop's own handlers."""
-
-    async def main() -> bool:
-        loop = asyncio.get_running_loop()
-        with SignalFlag(SIGUSR1) as flag:
-            came: asyncio.Future[None] = loop.create_future()
-            loop.add_reader(flag, came.set_result, None)
-            rawsys.raw_kill(os.getpid(), SIGUSR1)
-            await asyncio.wait_for(came, 20)
-            loop.remove_reader(flag)
-            return flag.is_set()
-
-    assert asyncio.run(main())
+    loop = asyncio.get_running_loop()
+    with SignalFlag(SIGUSR1) as flag:
+        came: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(flag, came.set_result, None)
+        rawsys.raw_kill(os.getpid(), SIGUSR1)
+        await asyncio.wait_for(came, 20)
+        loop.remove_reader(flag)
+        assert flag.is_set()
 
 
-def test_handler_stays_until_the_very_end() -> None:
+@everywhere_fresh
+def test_handler_stays_until_the_very_end(setting: str) -> None:
     """Cases 92 and 94: signals that come while and after the interpreter takes itself down are served as before."""
     for _ in range(5):
         done = run_python(
-            """
-            import atexit, os, sys, rawsys
-            from rawsys.signals import *
-            program = rawsys.Program()
-            program.write(2, b"", 0)
-            keep = [SignalCounter(10), SignalQueue(10, capacity=8), SignalFlag(10), on_signal(10, program)]
-            sys.modules["kept"] = keep          # alive until the modules are torn down
-            class Late:
-                def __del__(self, kill=rawsys.raw_kill, pid=os.getpid()):
-                    for _ in range(100): kill(pid, 10)
-            late = Late()
-            keep.append(late)
-            atexit.register(rawsys.raw_kill, os.getpid(), 10)
-            """,
+            setting
+            + """
+import atexit, os, sys, rawsys
+from rawsys.signals import *
+program = rawsys.Program()
+program.write(2, b"", 0)
+keep = [SignalCounter(10, 2), SignalQueue(10, capacity=8), SignalFlag(10, 2), on_signal(10, program)]
+sys.modules["kept"] = keep          # alive until the modules are torn down
+class Late:
+    def __del__(self, kill=rawsys.raw_kill, pid=os.getpid()):
+        for _ in range(100): kill(pid, 10), kill(pid, 2)
+late = Late()
+keep.append(late)
+atexit.register(rawsys.raw_kill, os.getpid(), 10)
+""",
             flags=("-X", "faulthandler", "-W", "ignore::ResourceWarning"),
         )
         assert (done.returncode, done.stderr) == (0, "")

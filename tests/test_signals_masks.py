@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import functools
 import os
 import resource
@@ -10,14 +11,15 @@ import select
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from signal_places import everywhere, put_back
-from support import in_child, run_child, until_blocked
+from support import in_child, until_blocked
 
 import rawsys
 from rawsys import Fd, raw
-from rawsys.constants import CLOCK_REALTIME, SIGALRM, SIGCHLD, SIGHUP, SIGRTMIN, SIGSEGV, SIGTERM, SIGUSR1, SIGUSR2
+from rawsys.constants import CLOCK_REALTIME, SIGALRM, SIGCHLD, SIGHUP, SIGRTMIN, SIGTERM, SIGUSR1, SIGUSR2
 from rawsys.errors import BusyError, ClosedError
 from rawsys.signals import (
     SignalCounter,
@@ -63,6 +65,19 @@ def test_blocked_and_unblocked_nest() -> None:
             assert kernel_mask() == before | 1 << 11
         assert kernel_mask() == before | 1 << 9 | 1 << 11
     assert kernel_mask() == before
+
+
+@everywhere
+def test_a_guard_tells_the_mask_of_before() -> None:
+    """`before` is what leaving puts back, and a child can be given it; outside there is none."""
+    guard = blocked(SIGUSR1)
+    with blocked(SIGUSR2), guard:
+        assert guard.before.mask == kernel_mask() & ~(1 << 9)
+        assert SIGUSR2 in guard.before
+        shown = rawsys.Command("grep", "SigBlk", "/proc/self/status", signal_mask=guard.before).output(text=True).stdout
+        assert int(shown.split()[1], 16) == guard.before.mask
+    with pytest.raises(RuntimeError, match="not entered"):
+        _ = guard.before
 
 
 @everywhere
@@ -149,6 +164,7 @@ def test_pending_and_sigwait() -> None:
             sigwait(SIGUSR1, -1)
 
 
+@everywhere
 @put_back()
 def test_sigwait_lets_python_handlers_run() -> None:
     """Case 96: sigwait goes on after the handler of another signal, and what that raises comes out of it."""
@@ -176,6 +192,35 @@ def test_sigwait_lets_python_handlers_run() -> None:
         sigwait(SIGUSR1)
     thread.join()
     assert ran == [SIGUSR2, SIGUSR2]
+
+
+@everywhere
+def test_a_signal_goes_to_a_thread_that_has_it_open() -> None:
+    """Case 96: blocked only where somebody waits for it, a signal of the process goes to another thread, to its handler."""
+    tids: list[int] = []
+    got: list[SignalInfo] = []
+    read: list[SignalInfo | None] = []
+
+    def wait() -> None:
+        with blocked(SIGUSR1), SignalFd(SIGUSR1) as fd:
+            tids.append(raw.gettid())
+            got.append(sigwait(SIGUSR1, 20))
+            read.append(fd.get_nowait())
+
+    with SignalCounter(SIGUSR1) as counter:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        while not tids:
+            os.sched_yield()
+        until_blocked(tids[0], 128)
+        for _ in range(20):
+            rawsys.raw_kill(os.getpid(), SIGUSR1)
+        assert counter.count == 20
+        tgkill(os.getpid(), tids[0], SIGUSR1)
+        thread.join()
+        assert counter.count == 20
+    assert [info.code for info in got] == [-6]  # SI_TKILL: the first that it got
+    assert read == [None]
 
 
 @everywhere
@@ -250,12 +295,11 @@ def test_signal_fd_waits_for_another_thread() -> None:
         thread.join()
 
 
-def test_signal_fd_under_asyncio() -> None:
+@everywhere
+async def test_signal_fd_under_asyncio() -> None:
     """`async for` and get_async wait in the loop."""
-
-    async def main(fd: SignalFd) -> list[int | None]:
-        loop = asyncio.get_running_loop()
-        loop.call_later(0, sigqueue, os.getpid(), RT, 1)
+    with blocked(RT), SignalFd(RT) as fd:
+        asyncio.get_running_loop().call_later(0, sigqueue, os.getpid(), RT, 1)
         values = [(await fd.get_async()).value]
         for value in (2, 3):
             sigqueue(os.getpid(), RT, value)
@@ -263,10 +307,7 @@ def test_signal_fd_under_asyncio() -> None:
             values.append(info.value)
             if len(values) == 3:
                 break
-        return values
-
-    with blocked(RT), SignalFd(RT) as fd:
-        assert asyncio.run(main(fd)) == [1, 2, 3]
+        assert values == [1, 2, 3]
 
 
 @everywhere
@@ -315,6 +356,11 @@ def test_alternate_stack_is_used_and_taken_back() -> None:
         raw.sigaltstack(None, now)
         assert int.from_bytes(now[:8], "little") == stack.address
         assert int.from_bytes(now[16:], "little") == 102_400
+        elsewhere = bytearray(24)
+        thread = threading.Thread(target=lambda: raw.sigaltstack(None, elsewhere))
+        thread.start()
+        thread.join()
+        assert elsewhere[8] & 2  # SS_DISABLE: it is this thread's alone
         with alternate_stack() as inner:
             assert inner.address != stack.address
         raw.sigaltstack(None, now)
@@ -349,38 +395,6 @@ def test_alternate_stack_belongs_to_its_thread() -> None:
             alternate_stack(wrong)
     with pytest.raises(TypeError):
         alternate_stack(1e6)  # type: ignore[arg-type]
-
-
-@everywhere
-def test_stack_overflow_is_handled_on_it() -> None:
-    """Case 85: a Program reports a true stack overflow of C code, since it runs on the other stack."""
-    reading, writing = os.pipe()
-
-    def test() -> None:
-        import ctypes
-
-        from rawsys.signals import on_signal
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        program = rawsys.Program()
-        program.write(writing, b"overflow", 8)
-        with alternate_stack(), on_signal(SIGSEGV, program):
-            libc = ctypes.CDLL(None)
-            compare = ctypes.CFUNCTYPE(ctypes.c_int)
-            again = compare(lambda: again())
-            import sys
-
-            sys.setrecursionlimit(10**9)
-            again()
-        del libc
-
-    end = run_child(test, deadline=30)
-    os.close(writing)
-    with open(reading, "rb") as file:
-        text = file.read()
-    if end.exitcode == 0 and not text:
-        pytest.skip("this interpreter ends the recursion by itself")
-    assert (end.exitcode, text) == (-SIGSEGV, b"overflow")
 
 
 # ---- timers ----
@@ -571,13 +585,18 @@ def test_limit_of_queued_signals() -> None:
     assert 1 <= len(values) <= 4
 
 
+@everywhere
 def test_kernels_codes_cannot_be_forged() -> None:
     """Case 89: si_code of the kernel's own towards another process is EPERM."""
+    ready, begun = os.pipe()
     pid = os.fork()
     if pid == 0:
+        signal.signal(SIGTERM, signal.SIG_DFL)
+        os.write(begun, b"x")
         signal.pause()
         os._exit(0)
     try:
+        os.read(ready, 1)
         info = bytearray(128)
         for code in (0, 128, -6):
             info[8:12] = code.to_bytes(4, "little", signed=True)
@@ -585,22 +604,69 @@ def test_kernels_codes_cannot_be_forged() -> None:
         sigqueue(pid, SIGTERM, 1)
     finally:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -SIGTERM
+        os.close(ready)
+        os.close(begun)
+
+
+_SECONDS = (20).to_bytes(8, "little") + bytes(8)
+_WORD = ctypes.c_int(0)
 
 
 @everywhere
-def test_restart_list() -> None:
-    """Case 95: poll and select are never restarted, whatever SA_RESTART says: they report EINTR, ours wait on."""
+@pytest.mark.parametrize(
+    ("number", "call"),
+    [
+        (7, lambda: raw.poll(bytearray(0), 0, 20_000)),
+        (23, lambda: raw.select(0, None, None, None, bytearray(_SECONDS))),
+        (35, lambda: raw.nanosleep(_SECONDS, None)),
+        (128, lambda: raw.rt_sigtimedwait(SignalSet([SIGHUP]).to_bytes(), None, _SECONDS, 8)),
+        (202, lambda: raw.futex(ctypes.addressof(_WORD), 128, 0, bytearray(_SECONDS), None, 0)),
+        (230, lambda: raw.clock_nanosleep(1, 0, _SECONDS, None)),
+    ],
+    ids=["poll", "select", "nanosleep", "rt_sigtimedwait", "futex", "clock_nanosleep"],
+)
+def test_restart_list(number: int, call: Callable[[], int]) -> None:
+    """Case 95: calls with a time limit are never restarted, whatever SA_RESTART says: the raw call reports EINTR."""
     tid = raw.gettid()
     with SignalFlag(SIGUSR1) as flag:
-        poll = bytearray(0)
 
         def send() -> None:
-            until_blocked(tid, 7)
+            until_blocked(tid, number, first=ctypes.addressof(_WORD) if number == 202 else None)
             tgkill(os.getpid(), tid, SIGUSR1)
 
         with blocked(SIGUSR1):
             thread = threading.Thread(target=send)
             thread.start()
-        assert raw.poll(poll, 0, 20_000) == -4
+        assert call() == -4
         thread.join()
         assert flag
+
+
+@everywhere
+def test_stopped_and_continued() -> None:
+    """Case 95: SIGSTOP and SIGCONT can end a call with EINTR without any handler; the waits of owners go on."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            with SignalFlag(SIGUSR1) as flag, blocked(RT), SignalFd(RT) as fd:
+                os.write(writing, b"x")
+                values = [fd.get(20).value]
+                os.write(writing, b"x")
+                values.append(sigwait(RT, 20).value)
+                os.write(writing, b"x")
+                status = 0 if flag.wait(20) and values == [1, 2] else 2
+        finally:
+            os._exit(status)
+    for value, (call, number) in enumerate(((271, RT), (128, RT), (202, SIGUSR1)), 1):
+        os.read(reading, 1)
+        until_blocked(pid, call)
+        os.kill(pid, signal.SIGSTOP)
+        assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
+        os.kill(pid, signal.SIGCONT)
+        assert os.WIFCONTINUED(os.waitpid(pid, os.WCONTINUED)[1])
+        sigqueue(pid, number, value)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(reading)
+    os.close(writing)

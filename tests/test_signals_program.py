@@ -9,7 +9,7 @@ import signal
 import threading
 
 import pytest
-from signal_places import everywhere
+from signal_places import everywhere, everywhere_fresh
 from support import in_child, run_child, run_python, until_blocked
 
 import rawsys
@@ -35,19 +35,22 @@ def writer(fd: object, data: bytes) -> Program:
     return program
 
 
-def test_as_written_in_the_documentation() -> None:
+@everywhere_fresh
+def test_as_written_in_the_documentation(setting: str) -> None:
     """The example: a line on standard error, written inside the handler."""
     done = run_python(
-        """
-        import os, rawsys
-        from rawsys.constants import SIGUSR1
-        from rawsys.signals import on_signal
-        program = rawsys.Program()
-        program.write(2, b"Caught SIGUSR1\\n", 15)
-        with on_signal(SIGUSR1, program):
-            rawsys.raw_kill(os.getpid(), SIGUSR1)
-            os.write(2, b"after\\n")
-        """
+        setting
+        + """
+import os, rawsys
+from rawsys.constants import SIGUSR1
+from rawsys.signals import on_signal
+program = rawsys.Program()
+program.write(2, b"Caught SIGUSR1\\n", 15)
+with on_signal(SIGUSR1, program):
+    rawsys.raw_kill(os.getpid(), SIGUSR1)
+    os.write(2, b"after\\n")
+""",
+        flags=("-W", "ignore::ResourceWarning"),  # the loop of a setting stays open
     )
     assert (done.returncode, done.stderr) == (0, "Caught SIGUSR1\nafter\n")
 
@@ -177,6 +180,7 @@ def test_families_that_wait() -> None:
     assert not {"read", "write", "openat", "close", "kill", "futex_wake"} & set(WAITS)
 
 
+@everywhere
 @pytest.mark.parametrize("name", WAITS)
 def test_no_step_may_wait(name: str) -> None:
     """A call whose purpose is to wait is refused by name."""
@@ -366,7 +370,7 @@ def test_fault_reaches_faulthandler_after_the_program() -> None:
 
 @everywhere
 def test_queue_of_faults_does_not_loop() -> None:
-    """Case 93: a queue of SIGSEGV takes the fault once, with its address, and the action before it gets the next."""
+    """Case 93: a Program beside a queue of SIGSEGV runs once, and the ignored action before it is the kernel's kill."""
 
     def test() -> tuple[int | None, bool]:
         reading, writing = os.pipe()

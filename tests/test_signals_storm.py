@@ -12,6 +12,7 @@ import sys
 import threading
 
 import pytest
+from signal_places import everywhere, everywhere_fresh
 from support import in_child, run_python
 
 import rawsys
@@ -68,6 +69,7 @@ def owners() -> list[object]:
     return [SignalCounter(SIGUSR1), SignalFlag(SIGUSR1), SignalQueue(SIGUSR1, capacity=64), on_signal(SIGUSR1, program)]
 
 
+@everywhere
 @pytest.mark.parametrize("work", ["spawn", "threads", "collection", "imports", "owners", "fork"])
 def test_storm(work: str) -> None:
     """Spawns, threads, garbage collections, imports, owners that come and go, and forks live through a storm of signals."""
@@ -89,6 +91,7 @@ def test_storm(work: str) -> None:
 
 def spawn() -> None:
     assert subprocess.run(["/bin/true"]).returncode == 0
+    assert rawsys.Command("/bin/true").run().code == 0
 
 
 def threads() -> None:
@@ -145,21 +148,23 @@ WORK = {
 }
 
 
-def test_storm_until_the_end_of_the_interpreter() -> None:
+@everywhere_fresh
+def test_storm_until_the_end_of_the_interpreter(setting: str) -> None:
     """A storm goes on while interpreters end: each ends with status 0 and nothing on standard error."""
     for _ in range(6):
         done = run_python(
-            """
-            import os, threading, rawsys
-            from rawsys.signals import *
-            parent = os.getpid()
-            keep = [SignalCounter(10), SignalFlag(10), SignalQueue(10, capacity=8)]
-            if os.fork() == 0:
-                while os.getppid() == parent and rawsys.raw_kill(parent, 10) == 0: pass
-                os._exit(0)
-            while keep[0].count < 100: os.sched_yield()
-            threading.Thread(target=threading.Event().wait, daemon=True).start()
-            """,
+            setting
+            + """
+import os, threading, rawsys
+from rawsys.signals import *
+parent = os.getpid()
+keep = [SignalCounter(10), SignalFlag(10), SignalQueue(10, capacity=8)]
+if os.fork() == 0:
+    while os.getppid() == parent and rawsys.raw_kill(parent, 10) == 0: pass
+    os._exit(0)
+while keep[0].count < 100: os.sched_yield()
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+""",
             flags=("-X", "faulthandler", "-W", "ignore"),
         )
         assert (done.returncode, done.stderr) == (0, "")
@@ -187,6 +192,7 @@ def send_all(count: int) -> tuple[list[int | None], int, int]:
         return values, queue.lost, queue.get_nowait() is not None
 
 
+@everywhere
 def test_queued_real_time_signals_are_all_there() -> None:
     """20,000 from another process (100,000 in the long run): none lost, in order, each value right."""
 
@@ -197,6 +203,7 @@ def test_queued_real_time_signals_are_all_there() -> None:
     assert in_child(test, deadline=50)
 
 
+@everywhere
 def test_waiting_in_one_thread_while_another_is_stormed() -> None:
     """A thread that waits on a flag wakes up for its signal while the main thread is stormed with another one."""
     answers: list[bool] = []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rawsys.process import ExitStatus
 from rawsys.supervisor import Change, ListenSocket, Log, Notice, Ready, Restart, Service, Supervisor
 from rawsys.supervisor.change import ending
-from rawsys.supervisor.order import check_order, levels
+from rawsys.supervisor.order import check_order, levels, needs_of
 from rawsys.supervisor.restart import History
 from rawsys.supervisor.words import signal_name, signal_number, stop_steps
 
@@ -248,7 +248,11 @@ def services(**needs: str) -> dict[str, Service]:
 
 
 def test_levels_are_the_order_of_starts() -> None:
-    assert levels(services(web="db cache", db="disk", cache="", disk="")) == [["cache", "disk"], ["db"], ["web"]]
+    assert levels({"web": ["db", "cache"], "db": ["disk"], "cache": [], "disk": []}) == [
+        ["cache", "disk"],
+        ["db"],
+        ["web"],
+    ]
     assert levels({}) == []
 
 
@@ -256,7 +260,7 @@ def test_levels_are_the_order_of_starts() -> None:
 def test_every_service_is_in_a_level_after_what_it_needs_or_a_circle_is_printed(edges: set[tuple[int, int]]) -> None:
     made = services(**{f"s{n}": " ".join(f"s{b}" for a, b in sorted(edges) if a == n) for n in range(9)})
     try:
-        order = levels(made)
+        order = levels(needs_of(made))
     except ValueError as error:
         circle = str(error).rpartition(": ")[2].split(" -> ")
         assert circle[0] == circle[-1] and len(circle) > 1

@@ -65,6 +65,9 @@ class Scripted(Machine):
     def may_start(self) -> bool:
         return self.clear
 
+    def waits_for(self) -> str:
+        return "others"
+
     def group_gone(self) -> bool:
         gone = not self.alive and not self.members
         self.waited = not gone
@@ -413,7 +416,8 @@ def test_a_description_is_plain() -> None:
     machine = scripted()
     machine.clock += 5
     assert machine.describe() == {
-        "service": "one", "instance": 0, "state": "running", "goal": "up", "pid": 4000, "since": 5.0, "restarts": 0,
+        "name": "one", "service": "one", "instance": 0, "state": "running", "goal": "up", "pid": 4000, "uptime": 5.0,
+        "in_state": 5.0, "restarts": 0, "last_exit": None, "next_start": None,
     }  # fmt: skip
 
 

@@ -63,6 +63,7 @@ class Call:
     fcntl = 72
     chdir = 80
     fchdir = 81
+    readlink = 89
     umask = 95
     setpgid = 109
     getppid = 110

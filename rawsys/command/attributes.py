@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from struct import pack
 
 from rawsys.command import _numbers as n
 from rawsys.command.environment import arguments, pairs, text
-from rawsys.command.stdio import INHERIT, STDOUT, Special, number_of
+from rawsys.command.stdio import INHERIT, PIPE, STDOUT, Special, Wiring, is_path, number_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from rawsys._types import HasFileno
+    from rawsys.command.command import Command
     from rawsys.command.environment import Text
     from rawsys.command.identity import Capabilities
     from rawsys.command.stdio import Source
@@ -40,10 +40,10 @@ class Attributes:
 
     __slots__ = (
         "_argv", "_changes_credentials", "_compiled", "_cpus", "_defaults", "_env", "_executable", "_extra_env",
-        "_inherits", "_ioprio", "_limits", "_mask", "_varies", "affinity", "argv", "argv0", "capabilities", "cgroup",
+        "_ioprio", "_limits", "_mask", "_started", "_variants", "_varies", "_wiring", "affinity", "argv", "argv0", "capabilities", "cgroup",
         "controlling_tty", "cwd", "default_signals", "env", "executable", "extra_env", "fds", "group", "groups",
         "ioprio", "namespaces", "new_session", "nice", "no_new_privs", "oom_score_adj", "parent_death_any_thread",
-        "parent_death_signal", "personality", "process_group", "rlimits", "root", "scheduling", "securebits",
+        "parent_death_signal", "personality", "pid_variable", "process_group", "rlimits", "root", "scheduling", "securebits",
         "signal_mask", "stderr", "stdin", "stdout", "steps", "subreaper", "umask", "user",
     )  # fmt: skip
 
@@ -79,6 +79,7 @@ class Attributes:
     securebits: int | None
     subreaper: bool
     personality: int | None
+    pid_variable: str | None
     namespaces: int
     root: Text | None
     cgroup: Place | None
@@ -97,14 +98,22 @@ class Attributes:
     _compiled: tuple[tuple[object, ...], Plan] | None
     """The plan of the last spawn, where another spawn may use it too, and what it depended on."""
 
-    _inherits: bool
-    """The parent's environment is the child's."""
+    _started: bool
+    """It was started before."""
+
+    _variants: dict[tuple[str, ...], Command]
+    """With pipes for these streams, as output() starts it."""
     _varies: bool
-    """What its steps are depends on more than the command: accounts, our own capabilities and ids, a scheduling structure."""
+    """What its steps are depends on more than is compared: accounts, our own capabilities and ids, a scheduling structure, and
+    a pipe whose numbers stand in them."""
+
+    _wiring: Wiring | None
+    """The one of all spawns, where it opens nothing and so differs in nothing."""
 
     def _check(self) -> None:
         self._compiled = None
-        self._inherits = self.env is None and not self.extra_env
+        self._started = False
+        self._variants = {}
         self._check_program()
         self._check_streams()
         self._check_places()
@@ -116,16 +125,23 @@ class Attributes:
         if self.steps is not None:
             _check_steps(self.steps)
         self._varies = self._depends_on_more()
+        self._wiring = None if self._opens() else Wiring(self)
         self._changes_credentials = any(
             value is not None for value in (self.user, self.group, self.groups, self.capabilities, self.securebits)
         ) or bool(self.namespaces & n.CLONE_NEWUSER or (self.steps is not None and _has_trait(self.steps, "creds")))
 
     def _depends_on_more(self) -> bool:
         looked_up = any(isinstance(each, str) for each in (self.user, self.group, *(self.groups or ())))
-        asks = any(value is not None for value in (self.capabilities, self.securebits, self.steps, self.cgroup))
-        extra = self.env is None and not self._inherits
-        changing = hasattr(self.scheduling, "sched_policy") or not isinstance(self.cwd, (str, bytes, type(None)))
-        return looked_up or asks or extra or changing or bool(self.namespaces & n.CLONE_NEWUSER)
+        ours = self.capabilities is not None or self.securebits is not None or self.namespaces & n.CLONE_NEWUSER
+        watches_pipe = self.parent_death_signal is not None and self.namespaces & n.CLONE_NEWPID
+        writes = self.pid_variable is not None
+        return bool(looked_up or ours or watches_pipe or writes or hasattr(self.scheduling, "sched_policy"))
+
+    def _opens(self) -> bool:
+        streams = self.stdin, self.stdout, self.stderr
+        opened = any(stream is PIPE or not isinstance(stream, Special) for stream in streams)
+        places = self.cgroup, self.controlling_tty, None if is_path(self.cwd) else self.cwd
+        return opened or bool(self.fds) or any(place is not None for place in places)
 
     def _check_program(self) -> None:
         self._argv = arguments(self.argv)
@@ -136,13 +152,19 @@ class Attributes:
             raise ValueError("the name of a program cannot be empty")
         if self.argv0 is not None:
             text(self.argv0, "argv0")
+        if self.pid_variable is not None:
+            pairs({self.pid_variable: ""})
+            if self.namespaces & n.CLONE_NEWPID:
+                raise ValueError(
+                    "pid_variable: in a new PID namespace, /proc tells another number than the child's own"
+                )
 
     def _check_streams(self) -> None:
         for name in ("stdin", "stdout", "stderr"):
             stream = getattr(self, name)
             if stream is STDOUT and name != "stderr":
                 raise ValueError(f"{name} cannot be STDOUT: that is for stderr")
-            if isinstance(stream, (str, bytes, os.PathLike)):
+            if is_path(stream):
                 text(stream, name)
             elif not isinstance(stream, Special):
                 number_of(stream)
@@ -156,7 +178,7 @@ class Attributes:
     def _check_places(self) -> None:
         for name in ("cwd", "root", "controlling_tty", "cgroup"):
             place = getattr(self, name)
-            if isinstance(place, (str, bytes, os.PathLike)):
+            if is_path(place):
                 text(place, name)
             elif place is not None:
                 if name == "root":
@@ -177,6 +199,9 @@ class Attributes:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
                 raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+        for name in ("new_session", "parent_death_any_thread", "no_new_privs", "subreaper"):
+            if not isinstance(getattr(self, name), bool):  # "no" would be true
+                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if self.umask is not None and not 0 <= self.umask <= 0o777:
             raise ValueError(f"umask is from 0 to 0o777, not {self.umask:#o}")
         if self.process_group is not None and self.process_group < 0:
@@ -284,6 +309,7 @@ def _check_steps(program: Program) -> None:
 
     if not isinstance(program, Program):
         raise TypeError(f"steps must be a Program, not {type(program).__name__}")
+    program._freeze()  # nothing comes in later that was not looked at
     for i in range(len(program)):
         number, arguments, *_ = program._step(i)
         name = TABLE[number].name

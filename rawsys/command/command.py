@@ -7,6 +7,7 @@ import shlex
 from typing import NamedTuple
 
 from rawsys._timeouts import nanoseconds
+from rawsys.command import spawning
 from rawsys.command.attributes import Attributes
 from rawsys.command.stdio import INHERIT, NULL, PIPE
 
@@ -45,7 +46,8 @@ class Command(Attributes):
 
     - ``env``: all variables; else the parent's.  ``extra_env``: some more, or others.
     - ``executable``: the file, where it is not argv[0].  A name without a slash is looked for in the child's own PATH.
-      ``argv0``: what the program is told as its own name.
+      ``argv0``: what the program is told as its own name.  ``pid_variable``: a variable that has its own number, such as
+      LISTEN_PID for `sd_listen_fds(3)`; the child takes it from /proc.
     - ``stdin``, ``stdout``, ``stderr``: INHERIT, NULL, PIPE, an Fd, an int, a file object, or a path, which is opened (and
       cut to nothing for output) in the parent; ``stderr`` also STDOUT.  ``fds``: more descriptors, as number in the
       child: Fd.  All others are closed.
@@ -63,7 +65,7 @@ class Command(Attributes):
     - ``namespaces``: CLONE_NEW* flags; with CLONE_NEWUSER the child maps our own id to ``user`` and ``group``, or to
       itself.  ``cgroup``: the directory of a cgroup v2, which the child is born in.
     - ``steps``: a Program without parameters, run between no_new_privs and the parent death signal, after the
-      descriptors are placed; calls that change memory are refused in it.
+      descriptors are placed; calls that change memory are refused in it, and it cannot grow any more.
 
     Raises TypeError and ValueError for what cannot be right, RefusedCallError for steps that may not be.
     """
@@ -104,6 +106,7 @@ class Command(Attributes):
         securebits: int | None = None,
         subreaper: bool = False,
         personality: int | None = None,
+        pid_variable: str | None = None,
         namespaces: int = 0,
         root: Text | None = None,
         cgroup: Place | None = None,
@@ -136,9 +139,7 @@ class Command(Attributes):
         PermissionError for the program, BlockingIOError (EAGAIN) at a limit of processes; ChildProcessError when the child
         was killed before exec; LookupError for an unknown user or group.
         """
-        from rawsys.command.spawning import spawn
-
-        return spawn(self)
+        return spawning.spawn(self)
 
     def run(self, timeout: float | None = None, check: bool = False) -> ExitStatus:
         """Start it and wait for its end; a PIPE among its streams is closed, or read and thrown away.
@@ -172,28 +173,28 @@ class Command(Attributes):
 
         Raises as `run` does; the exceptions have what was read.
         """
-        command, changes = self, dict[str, object]()
+        piped: tuple[str, ...] = ("stdin",) if input is not None else ()
         if self.stdout is INHERIT and 1 not in self.fds:
-            changes["stdout"] = PIPE
+            piped += ("stdout",)
         if self.stderr is INHERIT and 2 not in self.fds:
-            changes["stderr"] = PIPE
-        if input is not None:
-            changes["stdin"] = PIPE
-        if changes:
-            command = self._with(changes)
+            piped += ("stderr",)
         coding = encoding or ("utf-8" if text else None)
         if isinstance(input, str):
             input = input.encode(coding or "utf-8")
-        return command._finish(input, timeout, check, coding, self)
+        return self._piped(piped)._finish(input, timeout, check, coding, self)
 
-    def _with(self, changes: dict[str, object]) -> Command:
-        """A copy whose streams differ; what was checked need not be checked again."""
-        other = Command.__new__(Command)
-        for name in Attributes.__slots__:
-            if hasattr(self, name):
-                object.__setattr__(other, name, changes.get(name, getattr(self, name)))
-        other._compiled = None
-        return other
+    def _piped(self, names: tuple[str, ...]) -> Command:
+        """The same with a PIPE for these streams; kept, so that its steps are too."""
+        if not names:
+            return self
+        if names not in self._variants:
+            other = Command.__new__(Command)
+            for name in Attributes.__slots__:
+                if hasattr(self, name):
+                    object.__setattr__(other, name, PIPE if name in names else getattr(self, name))
+            other._compiled, other._variants, other._wiring = None, {}, None
+            self._variants[names] = other
+        return self._variants[names]
 
     def _finish(
         self, input: Buffer | None, timeout: float | None, check: bool, coding: str | None, shown: Command | None
@@ -230,9 +231,7 @@ class Command(Attributes):
 
         Raises OSError when a step fails; a note tells what has changed in this process already, which nobody can undo.
         """
-        from rawsys.command.spawning import become
-
-        become(self)
+        spawning.become(self)
 
     def __str__(self) -> str:
         words = [f"{os.fsdecode(k)}={shlex.quote(os.fsdecode(v))}" for k, v in (self._extra_env or {}).items()]

@@ -11,51 +11,59 @@ from rawsys.table import TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rawsys._native.program import Core
-    from rawsys.command.steps import Plan
+    from rawsys.command.steps import Plan, Ran
     from rawsys.process.status import ExitStatus
 
 
-def call(parts: tuple[Core, ...], part: int, step: int) -> tuple[str, list[object]]:
+def call(ran: Ran, part: int, step: int) -> tuple[str, list[object]]:
     """The name and the arguments of a step."""
-    number, arguments, *_ = parts[part]._step(step)
-    return TABLE[number].name, [_Answer(a) if isinstance(a, Slot) else _text(a) for a in arguments]
+    number, arguments, *_ = ran.plan.parts[part]._step(step)
+    return TABLE[number].name, [_shown(ran, a) if isinstance(a, Slot) else _text(a) for a in arguments]
 
 
-def words(parts: tuple[Core, ...], part: int, step: int) -> str:
+def words(ran: Ran, part: int, step: int) -> str:
     """A step as ``chdir("/nope")``."""
-    name, arguments = call(parts, part, step)
+    name, arguments = call(ran, part, step)
     if name == "execve":
         return f"execve({', '.join(map(errors._shown, arguments[:2], (None, None)))}, ...)"
     return errors.describe(name, arguments)
 
 
-def step_failed(plan: Plan, part: int, step: int, errno: int, *, where: str = "in the child") -> OSError:
+def step_failed(ran: Ran, *, where: str = "in the child") -> OSError:
     """The OSError for the step that failed."""
-    name, arguments = call(plan.parts, part, step)
-    error = errors.os_error(name, arguments, errno)
+    name, arguments = call(ran, ran.part, ran.step)
+    error = errors.os_error(name, arguments, ran.errno)
     if name == "execve":
-        error = OSError(errno, os.strerror(errno), _file(plan, arguments[0], errno))
-    notes = [f"{where}: {words(plan.parts, part, step)}", *getattr(error, "__notes__", [])[1:]]
-    if name == "execve" and errno == n.ENOENT and os.path.exists(str(arguments[0])):
+        error = OSError(ran.errno, os.strerror(ran.errno), _file(ran, arguments[0]))
+    notes = [f"{where}: {words(ran, ran.part, ran.step)}", *getattr(error, "__notes__", [])[1:]]
+    if name == "execve" and ran.errno == n.ENOENT and os.path.exists(str(arguments[0])):
         notes.append("the file is there: what is missing is the interpreter that its first line names, or its loader")
     error.__notes__ = notes
     return error
 
 
-def _file(plan: Plan, tried: object, errno: int) -> str:
+def _file(ran: Ran, tried: object) -> str:
     """Of a search that found nothing, the name that was searched for; else the very file."""
-    count = len(plan.parts[-1]) - plan.exec_at
-    return (
-        os.fsdecode(plan._command._executable or plan._command._argv[0])
-        if count > 1 and errno != n.EACCES
-        else str(tried)
-    )
+    count, command = len(ran.plan.parts[-1]) - ran.plan.exec_at, ran.plan.command
+    if count > 1 and ran.errno != n.EACCES:
+        return os.fsdecode(command._executable or command._argv[0])
+    return str(tried)
 
 
-def ended_early(plan: Plan, part: int, step: int, status: ExitStatus) -> ChildProcessError:
+def ended_early(ran: Ran, status: ExitStatus) -> ChildProcessError:
     """The child was gone before exec."""
-    return ChildProcessError(f"the child {status} before exec, in {words(plan.parts, part, step)}")
+    return ChildProcessError(f"the child {status} before exec, in {words(ran, ran.part, ran.step)}")
+
+
+def could_not_become(ran: Ran) -> OSError:
+    """exec() failed: what this process has become meanwhile is in a note."""
+    error = step_failed(ran, where="in this process")
+    parts = ran.plan.parts
+    done = [words(ran, p, s) for p in range(ran.part + 1) for s in range(ran.step if p == ran.part else len(parts[p]))]
+    changed = [each for each in done if not each.startswith("execve")]
+    if changed:
+        error.add_note(f"changed already in this process: {', '.join(changed)}")
+    return error
 
 
 def clone_refused(plan: Plan, errno: int) -> OSError:
@@ -65,7 +73,7 @@ def clone_refused(plan: Plan, errno: int) -> OSError:
     flags = constants.decode("CLONE", plan.flags & ~n.CLONE_FILES)
     error = OSError(errno, os.strerror(errno))
     asked = f" with {flags}" if plan.flags & n.NAMESPACES else ""
-    error.add_note(f"in clone3{asked}{' into a cgroup' if plan.cgroup is not None else ''}")
+    error.add_note(f"in clone3{asked}{' into a cgroup' if plan.command.cgroup is not None else ''}")
     if errno == n.ENOSYS:
         error.add_note("clone3 is not to be had here, and the older clone cannot make such a child")
     return error
@@ -82,6 +90,10 @@ def _text(value: object) -> object:
     if isinstance(value, tuple):
         return [_text(each) for each in value]
     return value
+
+
+def _shown(ran: Ran, slot: Slot) -> object:
+    return ran.values[slot.index] if slot.kind == "parameter" and ran.part == 0 else _Answer(slot)
 
 
 class _Answer:

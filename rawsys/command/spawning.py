@@ -10,7 +10,8 @@ from rawsys._native.process import become as native_become
 from rawsys._native.process import spawn as native_spawn
 from rawsys.command import _numbers as n
 from rawsys.command.child import Child
-from rawsys.command.steps import Plan, plan
+from rawsys.command.stdio import PIPE, Wiring, number_of
+from rawsys.command.steps import Plan, Ran, plan
 from rawsys.process import strays
 
 TYPE_CHECKING = False
@@ -39,44 +40,44 @@ def spawn(command: Command) -> Child:
         check_thread(command)
     if strays.kept:
         strays.drain()
-    made = plan(command)
+    wiring = command._wiring or Wiring(command)
     try:
-        child = _start(made)
+        child = _start(plan(command, wiring), wiring)
     except BaseException:
-        made.wiring.abandon()
+        wiring.abandon()
         raise
-    made.wiring.done()
+    wiring.done()
     return child
 
 
-def _start(plan: Plan) -> Child:
-    cgroup = -1 if plan.cgroup is None else plan.cgroup.fileno()
-    if plan.credentials:
+def _start(plan: Plan, wiring: Wiring) -> Child:
+    cgroup = number_of(wiring.cgroup)
+    if plan.command._changes_credentials:
         with _credentials:
             before = raw.prctl(n.PR_GET_DUMPABLE, 0, 0, 0, 0)
             try:
-                pid, child, part, step, errno = native_spawn(Child, plan.parts, plan.flags, cgroup)
+                pid, child, part, step, errno = native_spawn(Child, plan.parts, plan.flags, cgroup, *wiring.values)
             finally:
                 if before == 1 and raw.prctl(n.PR_GET_DUMPABLE, 0, 0, 0, 0) != 1:
                     raw.prctl(n.PR_SET_DUMPABLE, 1, 0, 0, 0)
     else:
-        pid, child, part, step, errno = native_spawn(Child, plan.parts, plan.flags, cgroup)
+        pid, child, part, step, errno = native_spawn(Child, plan.parts, plan.flags, cgroup, *wiring.values)
     if child is None:
         from rawsys.command.failure import clone_refused
 
         raise clone_refused(plan, -pid)
     child._is(pid, child=True)
-    child._has(plan._command, plan.wiring.ends)
+    child._has(plan.command, wiring.ends)
     if errno or part < len(plan.parts) - 1 or step < plan.exec_at:
-        _never_ran(plan, child, part, step, errno)
+        _never_ran(Ran(plan, wiring.values, part, step, errno), child)
     return child
 
 
-def _never_ran(plan: Plan, child: Child, part: int, step: int, errno: int) -> Never:
+def _never_ran(ran: Ran, child: Child) -> Never:
     from rawsys.command.failure import ended_early, step_failed
 
     status = child.wait()
-    raise step_failed(plan, part, step, errno) if errno else ended_early(plan, part, step, status)
+    raise step_failed(ran) if ran.errno else ended_early(ran, status)
 
 
 def check_thread(command: Command) -> None:
@@ -91,8 +92,7 @@ def check_thread(command: Command) -> None:
 
 def become(command: Command) -> Never:
     """`Command.exec`."""
-    from rawsys.command.failure import step_failed, words
-    from rawsys.command.stdio import PIPE
+    from rawsys.command.failure import could_not_become
 
     if PIPE in (command.stdin, command.stdout, command.stderr):
         raise ValueError("exec() has no parent at the other end of a PIPE")
@@ -100,16 +100,9 @@ def become(command: Command) -> Never:
         raise ValueError(
             "exec() makes no process: namespaces and cgroup are for spawn(); see unshare and the cgroup's own files"
         )
-    plan = Plan(command, here=True)
+    wiring = Wiring(command)
     try:
-        part, step, errno = native_become(plan.parts)
-        error = step_failed(plan, part, step, errno, where="in this process")
-        done = [
-            words(plan.parts, p, s) for p in range(part + 1) for s in range(step if p == part else len(plan.parts[p]))
-        ]
-        changed = [each for each in done if not each.startswith("execve")]
-        if changed:
-            error.add_note(f"changed already in this process: {', '.join(changed)}")
-        raise error
+        plan = Plan(command, wiring, here=True)
+        raise could_not_become(Ran(plan, wiring.values, *native_become(plan.parts, *wiring.values)))
     finally:
-        plan.wiring.abandon()
+        wiring.abandon()

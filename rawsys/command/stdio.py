@@ -11,8 +11,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from typing_extensions import TypeIs
+
     from rawsys._native.program import Slot
     from rawsys._types import HasFileno
+    from rawsys.command.attributes import Attributes
 
     Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
     Source = Handle | int | HasFileno
@@ -48,6 +51,11 @@ _NAMES = ("stdin", "stdout", "stderr")
 _FLAGS = (n.O_RDONLY, n.O_WRONLY | n.O_CREAT | n.O_TRUNC, n.O_WRONLY | n.O_CREAT | n.O_TRUNC)
 
 
+def is_path(value: object) -> TypeIs[Path]:
+    """True for what names a file."""
+    return isinstance(value, (str, bytes, os.PathLike))
+
+
 def number_of(source: Source) -> int:
     """The number of a descriptor in the parent."""
     if isinstance(source, bool) or (not isinstance(source, int) and not hasattr(source, "fileno")):
@@ -56,27 +64,48 @@ def number_of(source: Source) -> int:
 
 
 class Wiring:
-    """What a spawn opens, and which of its numbers becomes which number in the child."""
+    """What one spawn opens, and which of its numbers becomes which number in the child.
 
-    __slots__ = ("_opened", "ends", "join", "nulls", "sources", "targets")
+    The steps that place descriptors have these as parameters, so that they are made once for each `shape`.
+    """
 
-    def __init__(self, streams: tuple[Special | Source | Path, ...], fds: Mapping[int, Source]) -> None:
-        self.sources: dict[int, Source] = dict(fds)
+    __slots__ = ("_numbers", "_opened", "cgroup", "ends", "join", "nulls", "shape", "sources", "targets", "values")
+
+    def __init__(self, command: Attributes) -> None:
+        self.sources: dict[int, Source] = dict(command.fds)
         """Number in the child: descriptor of the parent."""
         self.nulls: list[int] = []
         self.join = False
         """Standard error goes where standard output goes."""
         self.ends: list[Fd | None] = [None, None, None]
         """Our ends of the pipes."""
+        self.cgroup: Source = -1
         self._opened: list[Fd] = []
         try:
-            for target, stream in enumerate(streams):
-                if stream is not INHERIT:
-                    self._stream(target, stream)
+            self._open(command)
         except BaseException:
             self.abandon()
             raise
+
+    def _open(self, command: Attributes) -> None:
+        for target, stream in enumerate((command.stdin, command.stdout, command.stderr)):
+            if stream is not INHERIT:
+                self._stream(target, stream)
         self.targets = {*self.sources, *self.nulls}
+        self._numbers = {target: number_of(source) for target, source in self.sources.items()}
+        # A number that the child uses too decides in which order they are placed; so does one of the streams, without
+        # which nothing above 2 is needed.  All others are as good as any.
+        self.shape = tuple(n if n <= 2 or n in self.targets else -1 for n in self._numbers.values())
+        self.values: list[Source] = [s if isinstance(s, Handle) else self._numbers[t] for t, s in self.sources.items()]
+        if command.controlling_tty is not None:
+            self.values.append(self._place(command.controlling_tty, n.O_RDWR | n.O_NOCTTY))
+        if command.cwd is not None and not is_path(command.cwd):
+            self.values.append(self.clear_of_targets(command.cwd))
+        if command.cgroup is not None:
+            self.cgroup = self._place(command.cgroup, n.O_RDONLY | n.O_DIRECTORY)
+
+    def _place(self, place: Source | Path, flags: int) -> Source:
+        return self._open_path(place, flags) if is_path(place) else place
 
     def _stream(self, target: int, stream: Special | Source | Path) -> None:
         if stream is NULL:
@@ -88,12 +117,12 @@ class Wiring:
             self._opened.append(ends[target > 0])
             self.ends[target] = ends[target == 0]
             self.sources[target] = ends[target > 0]
-        elif isinstance(stream, (str, bytes, os.PathLike)):
-            self.sources[target] = self.open(stream, _FLAGS[target])
+        elif is_path(stream):
+            self.sources[target] = self._open_path(stream, _FLAGS[target])
         elif not isinstance(stream, Special):
             self.sources[target] = stream
 
-    def open(self, path: Path, flags: int) -> Fd:
+    def _open_path(self, path: Path, flags: int) -> Fd:
         """Open a file in the parent, for the time of the spawn."""
         fd = Fd.open(path, flags)
         self._opened.append(fd)
@@ -101,37 +130,35 @@ class Wiring:
 
     def pipe(self) -> tuple[int, int]:
         """The numbers of a pipe for the time of the spawn, where no descriptor of the child will come to lie."""
-        return tuple(self.clear_of_targets(end) for end in self._keep(*Fd.pipe()))  # type: ignore[return-value]  # a pipe has two ends
+        return tuple(number_of(self.clear_of_targets(end)) for end in self._keep(*Fd.pipe()))  # type: ignore[return-value]  # a pipe has two ends
 
     def _keep(self, *fds: Fd) -> tuple[Fd, ...]:
         self._opened.extend(fds)
         return fds
 
-    def clear_of_targets(self, source: Source) -> int:
-        """A number for `source` that stays what it is when the child's descriptors are placed."""
-        number = number_of(source)
-        if number not in self.targets:
-            return number
+    def clear_of_targets(self, source: Source) -> Source:
+        """`source`, under a number that stays what it is when the child's descriptors are placed."""
+        if number_of(source) not in self.targets:
+            return source
         from rawsys import syscalls
 
         high = syscalls.fcntl(source, n.F_DUPFD_CLOEXEC, max(self.targets) + 1)
-        return self._keep(Fd._fresh(high if isinstance(high, int) else high.into_raw()))[0].fileno()
+        return self._keep(Fd._fresh(high if isinstance(high, int) else high.into_raw()))[0]
 
     @property
     def nothing_above_2(self) -> bool:
         """True when the child needs no descriptor but its streams, and those come from 0, 1, 2 or /dev/null."""
-        return all(t <= 2 and number_of(s) <= 2 for t, s in self.sources.items())
+        return all(target <= 2 and number <= 2 for target, number in self._numbers.items())
 
-    def place(self, add: Callable[..., Slot]) -> None:
+    def place(self, add: Callable[..., Slot], slots: Mapping[int, Slot]) -> None:
         """Steps that bring each descriptor to its number: permutations too, and with 0, 1 or 2 closed in the parent."""
-        pending: dict[int, Source | Slot] = {}
+        pending: dict[int, Slot] = {}
         numbers: dict[int, int] = {}
-        for target, source in self.sources.items():
-            number = number_of(source)
+        for target, number in self._numbers.items():
             if number == target:
-                add(n.Call.fcntl, (source, n.F_SETFD, 0))
+                add(n.Call.fcntl, (slots[target], n.F_SETFD, 0))
             else:
-                pending[target], numbers[target] = source, number
+                pending[target], numbers[target] = slots[target], number
         while pending:
             free = [target for target in pending if target not in numbers.values()]
             for target in free:
@@ -144,14 +171,12 @@ class Wiring:
         if self.join:
             add(n.Call.dup3, (1, 2, 0))
 
-    def _break_circle(
-        self, add: Callable[..., Slot], pending: dict[int, Source | Slot], numbers: dict[int, int]
-    ) -> None:
-        """Every number left is still needed: what lies at one of them is saved above all, and is taken from there."""
+    def _break_circle(self, add: Callable[..., Slot], pending: dict[int, Slot], numbers: dict[int, int]) -> None:
+        """Every number left is needed once more: what lies at one of them is saved above all, and is taken from there."""
         target = next(iter(pending))
-        saved = add(n.Call.fcntl, (target, n.F_DUPFD_CLOEXEC, max(self.targets) + 1))
-        for other in [t for t, number in numbers.items() if number == target]:
-            pending[other], numbers[other] = saved, -1
+        other = next(t for t, number in numbers.items() if number == target)
+        pending[other] = add(n.Call.fcntl, (pending[other], n.F_DUPFD_CLOEXEC, max(self.targets) + 1))
+        numbers[other] = -1
 
     def _place_nulls(self, add: Callable[..., Slot]) -> None:
         """Opened by the child, after all others are placed: it gets a free number, or already the one it is to have.
@@ -169,11 +194,6 @@ class Wiring:
         for target in self.targets:
             if target > 2:
                 add(n.Call.fcntl, (target, n.F_SETFD, 0))
-
-    @property
-    def opened(self) -> bool:
-        """True when there is something to close after the spawn."""
-        return bool(self._opened)
 
     def done(self) -> None:
         """The child has its own copies: close ours."""

@@ -8,22 +8,30 @@ directory; groups, group, user; capabilities and securebits; no_new_privs; the c
 from __future__ import annotations
 
 import os
+from struct import pack
+from typing import NamedTuple
 
 from rawsys import raw
+from rawsys._native.buffers import Pinned
 from rawsys._native.program import Core
 from rawsys.command import _numbers as n
 from rawsys.command import identity
-from rawsys.command.environment import block, candidates
-from rawsys.command.stdio import Wiring
-from rawsys.fd import Fd, Handle
+from rawsys.command.environment import block, candidates, inherited
+from rawsys.command.stdio import is_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rawsys._native.program import Slot
     from rawsys.command.command import Command
+    from rawsys.command.stdio import Wiring
 
 _SEARCH = (n.ENOENT, n.EACCES, n.ENOTDIR, n.ENODEV, n.ESTALE, n.ETIMEDOUT)
 """With these the next directory of PATH is tried, as execvp does; anything else ends the search."""
+
+_DIGITS = 10
+"""Of the largest number that a process can have."""
 
 
 class Steps:
@@ -47,103 +55,93 @@ class Steps:
         self.add(n.Call.close, (fd,))
 
 
-def plan(command: Command) -> Plan:
+def plan(command: Command, wiring: Wiring) -> Plan:
     """The plan for a spawn now.
 
-    A Program runs as often as one likes, so a plan is kept with its command where it holds nothing of one spawn alone:
-    no pipe, no opened file, no number of a descriptor, no looked-up account.
+    A Program runs as often as one likes, with other descriptors too, so the last plan is kept with its command and
+    serves again where all that it depends on is the same; not where it depends on more than can be compared.  It is kept
+    from the second spawn on: it takes 8 kB, and most commands, and most services, are started once.
     """
     # The strings are the same object as long as the environment is the same; tell that from another list in its place
     # by keeping it: it is among the key's parts.
     now = (
-        block(command._env, command._extra_env)[1] if command._inherits else None,
+        inherited()[1] if command._env is None else None,
         command._mask or _mask_now(),
         os.getpid(),
+        wiring.shape,
     )
     known = command._compiled
     if known is not None and known[0][0] is now[0] and known[0][1:] == now[1:]:
         return known[1]
-    made = Plan(command)
-    if made.reusable:
+    made = Plan(command, wiring)
+    if command._started and not command._varies:
         command._compiled = (now, made)
+    command._started = True
     return made
 
 
 class Plan:
-    """All that a spawn or an exec needs: the parts, clone's flags, the cgroup, and which step is the first exec."""
+    """All that spawns and execs of one shape need: the parts, clone's flags, and which step is the first exec.
 
-    __slots__ = ("_command", "cgroup", "credentials", "exec_at", "flags", "parts", "wiring")
+    The first part has parameters: the `values` of a `Wiring`.
+    """
 
-    def __init__(self, command: Command, *, here: bool = False) -> None:
-        self._command = command
+    __slots__ = ("_pid", "_tty", "_where", "command", "exec_at", "flags", "parts")
+
+    def __init__(self, command: Command, wiring: Wiring, *, here: bool = False) -> None:
+        self.command = command
         self.flags = command.namespaces
-        self.cgroup: Fd | None = None
-        self.credentials = command._changes_credentials
-        """The child's credentials change: that makes the parent undumpable for a time."""
-        self.wiring = Wiring((command.stdin, command.stdout, command.stderr), command.fds)
-        try:
-            self._compile(here)
-        except BaseException:
-            self.wiring.abandon()
-            raise
+        self._compile(wiring, here)
 
-    def _compile(self, here: bool) -> None:
-        c, first = self._command, Steps()
-        fast = not here and self._needs_no_fds()
+    def _compile(self, wiring: Wiring, here: bool) -> None:
+        c, first = self.command, Steps()
+        slots = {target: first.core.parameter(f"for {target}") for target in wiring.sources}
+        self._tty = None if c.controlling_tty is None else first.core.parameter("controlling_tty")
+        self._where = None if c.cwd is None or is_path(c.cwd) else first.core.parameter("cwd")
+        fast = not here and self._needs_no_fds() and wiring.nothing_above_2
         if fast:
             # The table of descriptors is shared with the child for a moment, instead of copied: with 10,000 open that
             # copy, and closing it, is most of a spawn.  The first step gives the child a table with 0, 1 and 2.
             self.flags |= n.CLONE_FILES
             first.add(n.Call.close_range, (3, n.ALL_FDS, n.CLOSE_RANGE_UNSHARE))
         self._signals(first)
+        self._pid = None if c.pid_variable is None else OwnNumber(first, c.pid_variable)
         self._session(first)
         if self.flags & n.CLONE_NEWUSER:
             identity.maps(first, c.user, c.group)
         self._scheduling(first)
-        self.wiring.place(first.add)
+        wiring.place(first.add, slots)
         self._limits_and_places(first)
         identity.credentials(first, c, new_user=bool(self.flags & n.CLONE_NEWUSER))
         if c.no_new_privs:
             first.add(n.Call.prctl, (n.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         last = first if c.steps is None else Steps()
-        self._end(last, here, fast)
+        self._end(last, wiring, here, fast)
         self.parts = (first.core,) if c.steps is None else (first.core, c.steps, last.core)
-        if c.cgroup is not None:
-            self.cgroup = self._cgroup(c.cgroup)
-
-    @property
-    def reusable(self) -> bool:
-        """True when nothing in it belongs to one spawn alone."""
-        return not (self.wiring.sources or self.wiring.opened or self._command._varies)
 
     def _needs_no_fds(self) -> bool:
-        c = self._command
+        c = self.command
         watches_pipe = c.parent_death_signal is not None and c.namespaces & n.CLONE_NEWPID
-        paths = not any(isinstance(place, (int, Handle)) for place in (c.cwd, c.controlling_tty))
-        return (
-            c.steps is None and not watches_pipe and paths and c.controlling_tty is None and self.wiring.nothing_above_2
-        )
+        return c.steps is None and not watches_pipe and self._tty is None and self._where is None
 
     def _signals(self, steps: Steps) -> None:
         default = bytes(32)
-        for signal in self._command._defaults:
+        for signal in self.command._defaults:
             steps.add(n.Call.rt_sigaction, (signal, default, None, 8))
 
     def _session(self, steps: Steps) -> None:
-        c = self._command
+        c = self.command
         if c.new_session:
             steps.add(n.Call.setsid, ())
         if c.process_group is not None:
             steps.add(n.Call.setpgid, (0, c.process_group))
-        if c.controlling_tty is not None:
-            tty = c.controlling_tty
-            fd = self.wiring.open(tty, n.O_RDWR | n.O_NOCTTY) if isinstance(tty, (str, bytes, os.PathLike)) else tty
-            steps.add(n.Call.ioctl, (fd, n.TIOCSCTTY, 0))
+        if self._tty is not None:
+            steps.add(n.Call.ioctl, (self._tty, n.TIOCSCTTY, 0))
         if c.subreaper:
             steps.add(n.Call.prctl, (n.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
     def _scheduling(self, steps: Steps) -> None:
-        c = self._command
+        c = self.command
         if c.nice is not None:
             steps.add(n.Call.setpriority, (n.PRIO_PROCESS, 0, c.nice))
         if c.affinity is not None:
@@ -161,36 +159,37 @@ class Plan:
             steps.add(n.Call.personality, (c.personality,))
 
     def _limits_and_places(self, steps: Steps) -> None:
-        c = self._command
+        c = self.command
         for resource, limit in c._limits.items():
             steps.add(n.Call.prlimit64, (0, resource, limit, None))
         if c.umask is not None:
             steps.add(n.Call.umask, (c.umask,))
         if c.root is not None:
             steps.add(n.Call.chroot, (c.root,))
-        if isinstance(c.cwd, (str, bytes, os.PathLike)):
-            steps.add(n.Call.chdir, (c.cwd,))
+        if self._where is not None:
+            steps.add(n.Call.fchdir, (self._where,))
         elif c.cwd is not None:
-            steps.add(n.Call.fchdir, (self.wiring.clear_of_targets(c.cwd),))
+            steps.add(n.Call.chdir, (c.cwd,))
         elif c.root is not None:
             steps.add(n.Call.chdir, (b"/",))  # or the child would still stand outside
 
-    def _end(self, steps: Steps, here: bool, fast: bool) -> None:
-        c = self._command
+    def _end(self, steps: Steps, wiring: Wiring, here: bool, fast: bool) -> None:
+        c = self.command
         if c.parent_death_signal is not None:
-            self._parent_death(steps, c.parent_death_signal, here)
+            self._parent_death(steps, wiring, c.parent_death_signal, here)
         if not fast:
-            self.wiring.keep_only(steps.add)
+            wiring.keep_only(steps.add)
         if c.signal_mask is not None or not here:
             steps.add(n.Call.rt_sigprocmask, (n.SIG_SETMASK, c._mask or _mask_now(), None, 8))
         variables, strings = block(c._env, c._extra_env)
         files = candidates(c._executable or c._argv[0], variables)
         argv = c._argv if c.argv0 is None else (os.fsencode(c.argv0), *c._argv[1:])
         self.exec_at = len(steps.core)
+        environment = strings if self._pid is None else self._pid.beside(strings)
         for file in files:
-            steps.add(n.Call.execve, (file, argv, strings), _SEARCH if len(files) > 1 else ())
+            steps.add(n.Call.execve, (file, argv, environment), _SEARCH if len(files) > 1 else ())
 
-    def _parent_death(self, steps: Steps, signal: int, here: bool) -> None:
+    def _parent_death(self, steps: Steps, wiring: Wiring, signal: int, here: bool) -> None:
         """When the parent is gone already, its death signal never comes, and the child must not begin.
 
         In a new PID namespace the parent has no number: there a pipe, whose other end only the parent has, tells.
@@ -200,16 +199,45 @@ class Plan:
             if not here:
                 steps.add(n.Call.getppid, (), (), os.getpid())
             return
-        read, write = self.wiring.pipe()
+        read, write = wiring.pipe()
         steps.add(n.Call.prctl, (n.PR_SET_PDEATHSIG, signal, 0, 0, 0))
         steps.add(n.Call.close, (write,))
         asked = bytearray(read.to_bytes(4, "little") + b"\x01\0\0\0")
         steps.add(n.Call.poll, (asked, 1, 0), (), 0)
 
-    def _cgroup(self, cgroup: object) -> Fd:
-        if isinstance(cgroup, (str, bytes, os.PathLike)):
-            return self.wiring.open(cgroup, n.O_RDONLY | n.O_DIRECTORY)
-        return cgroup if isinstance(cgroup, Fd) else Fd.borrow(cgroup)  # type: ignore[arg-type]  # checked by Command
+
+class OwnNumber:
+    """A variable with the child's own number, which nobody knows before there is a child.
+
+    The link /proc/self is that number as text: the child reads it into the variable, which lies in memory that both have.
+    So these steps serve one spawn: of two at once, each child would write into the other's variable.
+    """
+
+    __slots__ = ("_name", "_pins", "_variable")
+
+    def __init__(self, steps: Steps, name: str) -> None:
+        self._name = os.fsencode(name) + b"="
+        self._variable = bytearray(self._name + bytes(_DIGITS + 1))
+        number = memoryview(self._variable)[len(self._name) : -1]
+        steps.add(n.Call.readlink, (b"/proc/self", number, _DIGITS))
+
+    def beside(self, strings: Sequence[bytes]) -> bytearray:
+        """The array of addresses that execve takes: of these strings, and of the variable."""
+        others = [each + b"\0" for each in strings if not each.startswith(self._name)]
+        self._pins = Pinned([*others, self._variable])
+        addresses = [self._pins.place(i)[0] for i in range(len(others) + 1)]
+        return bytearray(pack(f"{len(addresses)}QQ", *addresses, 0))
+
+
+class Ran(NamedTuple):
+    """How far a plan came in a process of its own, or in this one."""
+
+    plan: Plan
+    values: Sequence[object]
+    """Of the parameters of its first part."""
+    part: int
+    step: int
+    errno: int
 
 
 def _mask_now() -> bytes:

@@ -1,6 +1,7 @@
 /* Building a Program: a step is checked when it is added, as far as its arguments are known then. */
 #include "build.h"
 
+#include <stddef.h>
 #include <string.h>
 
 PyObject *rs_no_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -50,8 +51,18 @@ static void *room(void *array, uint32_t used, size_t item)
 static int can_grow(struct rs_program_object *self)
 {
     if (self->frozen)
-        rs_complain("BusyError", "a Program that has run cannot grow: build another one");
+        rs_complain("BusyError", "a Program that has run, or is in a Command, cannot grow: build another one");
     return !self->frozen;
+}
+
+/* Somebody has looked at its steps and relies on what was there: a Command, on that none changes memory. */
+static PyObject *freeze(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    if (count)
+        return PyErr_Format(PyExc_TypeError, "_freeze() takes no arguments");
+    ((struct rs_program_object *)object)->frozen = 1;
+    Py_RETURN_NONE;
 }
 
 /* ---- parameters and buffers ---- */
@@ -361,6 +372,21 @@ static int expect(struct rs_step *step, PyObject *answer)
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* What a step's constant arguments hold, in no more memory than that takes: most hold nothing or one object, and a
+ * process may keep thousands of programs.  A Py_buffer stays where it was filled: it may point into itself. */
+static struct rs_call *fitted(struct rs_call *call)
+{
+    if (!call->pins && !call->copies) {
+        PyMem_Free(call);
+        return NULL;
+    }
+    for (unsigned i = 0; i < call->pins; i++)
+        if (call->pin[i].what == RS_PIN_VIEW)
+            return call;
+    struct rs_call *small = PyMem_Realloc(call, offsetof(struct rs_call, pin) + call->pins * sizeof *call->pin);
+    return small ? small : call;
+}
+
 /* _add(number, args, always, retry, allow, expected=None) -> Step */
 static PyObject *add_step(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
@@ -385,7 +411,7 @@ static PyObject *add_step(PyObject *object, PyObject *const *args, Py_ssize_t co
     }
     step.flags |= (PyObject_IsTrue(args[2]) ? RS_ALWAYS : 0) | (PyObject_IsTrue(args[3]) ? RS_RETRY : 0);
     uint32_t index = self->program->count++;
-    self->pinned[index] = call;
+    self->pinned[index] = fitted(call);
     self->program->step[index] = step;
     self->blocks |= (row->flags & RS_BLOCKS) != 0;
     self->ends_in_exec |= is_exec(row);
@@ -428,7 +454,8 @@ static void dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     for (uint32_t i = 0; self->program && i < self->program->count; i++) {
-        rs_finish(self->pinned[i]);
+        if (self->pinned[i])
+            rs_finish(self->pinned[i]);
         PyMem_Free(self->pinned[i]);
     }
     for (uint32_t i = 0; i < self->parameters; i++)
@@ -457,6 +484,7 @@ PyMethodDef rs_build_methods[] = {
               "buffer($self, size, /)\n--\n\nMemory of each run for the kernel to write to or read from.\n\n"
               "`size` is a number of bytes, a parameter that gives it, or the bytes that it starts with; else it is zero."),
     RS_METHOD("_add", add_step, "_add($self, number, args, always, retry, allow, expected=None, /)\n--\n\nAdd a step."),
+    RS_METHOD("_freeze", freeze, "_freeze($self, /)\n--\n\nLet no step be added any more."),
     RS_METHOD("_step", show_step, "_step($self, index, /)\n--\n\n(number, arguments, always, retry, allow) of a step."),
     {NULL, NULL, 0, NULL},
 };

@@ -300,7 +300,7 @@ static void leave(struct rs_owner *owner, int below)
         }
 }
 
-int rs_signal_enter(struct rs_owner *owner)
+int rs_signal_enter(struct rs_owner *owner, int *refused)
 {
     for (int signal = 1; signal < RS_SIGNALS; signal++) {
         if (!(owner->signals & BIT(signal)))
@@ -311,6 +311,7 @@ int rs_signal_enter(struct rs_owner *owner)
         if (rs_failed(answer)) {
             rise(&boards[signal], owner);
             leave(owner, signal);
+            *refused = signal;
             return (int)answer;
         }
     }

@@ -84,8 +84,8 @@ struct rs_owner {
 
 extern struct rs_owner *rs_owners;
 
-/* Serve `owner` the signals of its mask; 0, or -errno and nothing is changed. */
-int rs_signal_enter(struct rs_owner *owner);
+/* Serve `owner` the signals of its mask; 0, or -errno and nothing is changed, *refused is the signal that was not had. */
+int rs_signal_enter(struct rs_owner *owner, int *refused);
 /* From now on it is served nothing; a handler that began before may still be at it. */
 void rs_signal_leave(struct rs_owner *owner);
 /* No handler is at the owner any more: its memory may be used again. */

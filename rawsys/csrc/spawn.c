@@ -102,20 +102,23 @@ static void end(struct spawn *s)
     }
 }
 
-static int begin(struct spawn *s, PyObject *parts)
+/* `values` are for the parameters of the first part, which places the descriptors of this spawn. */
+static int begin(struct spawn *s, PyObject *parts, PyObject *const *values, Py_ssize_t given)
 {
     Py_ssize_t count = PyTuple_Check(parts) ? PyTuple_Size(parts) : 0;
     if (count < 1 || count > RS_PARTS)
         return PyErr_Format(PyExc_TypeError, "one to %d Programs are needed, in a tuple", RS_PARTS), -1;
     s->child = (struct rs_child){.report = &s->report};
     s->report = (struct rs_report){0};
-    while (s->child.parts < count) {
+    for (; s->child.parts < count; given = 0) {
         unsigned i = s->child.parts;
         PyObject *object = PyTuple_GetItem(parts, i);
         struct rs_program_object *program = s->part[i] = (struct rs_program_object *)object;
-        if (!PyObject_TypeCheck(object, rs_program_type) || program->parameters)
+        if (!PyObject_TypeCheck(object, rs_program_type) || (program->parameters && !given))
             PyErr_Format(PyExc_TypeError, "a Program without parameters is needed, not %R", object);
-        else if (rs_run_begin(program, NULL, &s->bound[i]) == 0) {
+        else if (program->parameters != given)
+            PyErr_Format(PyExc_TypeError, "%R has %u parameters, and there are %zd values", object, program->parameters, given);
+        else if (rs_run_begin(program, given ? values : NULL, &s->bound[i]) == 0) {
             s->child.program[i] = program->program;
             s->child.frame[i] = &s->bound[i].frame;
             s->child.parts++;
@@ -129,17 +132,17 @@ static int begin(struct spawn *s, PyObject *parts)
 
 /* ---- built-ins ---- */
 
-/* spawn(owner, parts, flags, cgroup) -> (pid or -errno, owner of the pidfd or None, part, step, errno) */
+/* spawn(owner, parts, flags, cgroup, *values) -> (pid or -errno, owner of the pidfd or None, part, step, errno) */
 static PyObject *spawn(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     (void)module;
     struct spawn s;
-    if (count != 4 || !PyType_Check(args[0]) || !PyType_IsSubtype((PyTypeObject *)args[0], rs_handle_type))
-        return PyErr_Format(PyExc_TypeError, "spawn(owner, parts, flags, cgroup, /)");
+    if (count < 4 || !PyType_Check(args[0]) || !PyType_IsSubtype((PyTypeObject *)args[0], rs_handle_type))
+        return PyErr_Format(PyExc_TypeError, "spawn(owner, parts, flags, cgroup, /, *values)");
     s.pidfd = -1;
     s.flags = PyLong_AsUnsignedLong(args[2]);
     s.cgroup = (int)PyLong_AsLong(args[3]);
-    if (PyErr_Occurred() || begin(&s, args[1]) < 0)
+    if (PyErr_Occurred() || begin(&s, args[1], args + 4, count - 4) < 0)
         return NULL;
     PyThreadState *state = PyEval_SaveThread();
     long pid = start(&s);
@@ -153,14 +156,14 @@ static PyObject *spawn(PyObject *module, PyObject *const *args, Py_ssize_t count
     return Py_BuildValue("lNIIi", pid, owner, (unsigned)s.report.part, (unsigned)s.report.step, (int)s.report.error);
 }
 
-/* become(parts) -> (part, step, errno); comes back only on failure */
+/* become(parts, *values) -> (part, step, errno); comes back only on failure */
 static PyObject *become(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     (void)module;
     struct spawn s;
-    if (count != 1)
-        return PyErr_Format(PyExc_TypeError, "become(parts, /)");
-    if (begin(&s, args[0]) < 0)
+    if (count < 1)
+        return PyErr_Format(PyExc_TypeError, "become(parts, /, *values)");
+    if (begin(&s, args[0], args + 1, count - 1) < 0)
         return NULL;
     PyThreadState *state = PyEval_SaveThread();
     rs_child_run(&s.child);
@@ -171,10 +174,11 @@ static PyObject *become(PyObject *module, PyObject *const *args, Py_ssize_t coun
 
 static PyMethodDef functions[] = {
     RS_METHOD("spawn", spawn,
-              "spawn($module, owner, parts, flags, cgroup, /)\n--\n\n`clone3(2)`: a child that runs the Programs, on a stack of its own.\n\n"
+              "spawn($module, owner, parts, flags, cgroup, /, *values)\n--\n\n`clone3(2)`: a child that runs the Programs, on a stack of its own.\n\n"
+              "`values` are those of the first Program's parameters, in order.\n\n"
               "Gives (pid or -errno, owner(pidfd) or None, part, step, errno of the step that failed)."),
     RS_METHOD("become", become,
-              "become($module, parts, /)\n--\n\nRun the Programs, which end in exec, in this process.\n\n"
+              "become($module, parts, /, *values)\n--\n\nRun the Programs, which end in exec, in this process.\n\n"
               "Gives (part, step, errno) of the step that failed."),
     {NULL, NULL, 0, NULL},
 };

@@ -38,7 +38,7 @@ class InotifyEvent(NamedTuple):
     name: str
     """The name in the directory that is watched; empty where the watched path itself is meant."""
     path: str
-    """The path that was watched, with the name."""
+    """The path as it was watched (a watched directory that is renamed keeps its old one here), with the name."""
 
 
 class Inotify(FdIO):
@@ -73,8 +73,9 @@ class Inotify(FdIO):
 
         Raises OSError: FileNotFoundError, PermissionError, ENOSPC at the user's limit of watches; EINVAL for no event.
         """
+        shown = os.fsdecode(path)  # refuses an int, which the call would take for an address
         number = syscalls.inotify_add_watch(self, path, mask)
-        self._paths[number] = os.fsdecode(path)
+        self._paths[number] = shown
         return number
 
     def unwatch(self, watch: int) -> None:
@@ -83,12 +84,16 @@ class Inotify(FdIO):
 
     def get_nowait(self) -> InotifyEvent | None:
         """The next event, or None."""
-        if not self._queue:
+        while True:
+            if not self._queue or self.closed:
+                try:
+                    self._decode(self.read(_ROOM))
+                except BlockingIOError:
+                    return None
             try:
-                self._decode(self.read(_ROOM))
-            except BlockingIOError:
-                return None
-        return self._queue.popleft()
+                return self._queue.popleft()
+            except IndexError:  # another thread was quicker
+                pass
 
     def get(self, timeout: float | None = None) -> InotifyEvent:
         """The next event; waits for one.
@@ -129,7 +134,7 @@ class Inotify(FdIO):
 
     async def wait_async(self) -> None:
         """Wait, under asyncio, until there is an event; `get_nowait` takes it."""
-        if not self._queue:
+        if not self._queue or self.closed:
             from rawsys.fd._asyncio import ready
 
             await ready(self)

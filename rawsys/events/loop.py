@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from heapq import heapify, heappop, heappush
 from time import monotonic_ns
 
 from rawsys import raw
-from rawsys._timeouts import nanoseconds
+from rawsys._timeouts import Deadline, nanoseconds
 from rawsys.errors import ClosedError
 from rawsys.events import _numbers as n
-from rawsys.events.epoll import Epoll, key
+from rawsys.events.epoll import NOW, Epoll
 from rawsys.events.timerfd import TimerFd
 from rawsys.fd import Fd
+from rawsys.fd._calls import fail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Self
+    from typing import Self
 
     from rawsys._types import Descriptor
+    from rawsys.events.epoll import Ready
 
-    Ready = Callable[[Any, int], object]
+    Call = Callable[..., object]
 
 _LONGEST_NS = 2**63 - 1
 _ONE = (1).to_bytes(8, "little")
@@ -35,12 +38,10 @@ class Timer:
     when_ns: int
     """When, in nanoseconds of the monotonic clock."""
 
-    def __init__(
-        self, loop: EventLoop, when_ns: int, call: Callable[..., object], arguments: tuple[object, ...]
-    ) -> None:
+    def __init__(self, loop: EventLoop, when_ns: int, call: Call, arguments: tuple[object, ...]) -> None:
         self._loop: EventLoop | None = loop
         self.when_ns = when_ns
-        self._call = call
+        self._call: Call | None = call
         self._arguments = arguments
 
     @property
@@ -53,15 +54,16 @@ class Timer:
         loop, self._loop = self._loop, None
         if loop is not None:
             loop._cancelled += 1
+            self._call, self._arguments = None, ()  # it may wait in the heap for long, and keeps nothing alive there
 
-    def _take(self) -> tuple[Callable[..., object], tuple[object, ...]] | None:
-        if self._loop is None:
-            return None
-        self._loop = None
-        return self._call, self._arguments
+    def _make(self) -> None:
+        loop, call, arguments = self._loop, self._call, self._arguments
+        self._loop, self._call, self._arguments = None, None, ()
+        if loop is not None and call is not None:
+            call(*arguments)
 
     def __repr__(self) -> str:
-        return f"<Timer {'at' if self.active else 'over,'} {self.when_ns / 1e9:.3f} {self._call!r}>"
+        return f"<Timer at {self.when_ns / 1e9:.3f} {self._call!r}>" if self.active else "<Timer over>"
 
 
 class EventLoop:
@@ -69,22 +71,25 @@ class EventLoop:
 
     ``register(source, callback)`` has ``callback(source, events)`` called whenever the source is ready (`events` are EPOLL
     bits): an Fd, Pid, SignalFd, SignalFlag, SignalQueue, TimerFd, Inotify, Epoll, a socket, an int.  A callback should
-    not wait: everything else stands still meanwhile.  Its exception leaves `run`, which may be called again: nothing that
-    was ready is lost, it is told again.
+    not wait: everything else stands still meanwhile.  Its exception leaves `run`, which may be called again: what was
+    ready beside it is called then, and nothing is lost.
 
     All but `stop` and `call_soon` is for the thread that runs it.  In a forked child it must not be used, only closed.
+
+    Raises OSError (EMFILE, ENFILE, ENOMEM) where no three descriptors are to be had.
     """
 
-    __slots__ = ("__weakref__", "_armed", "_callbacks", "_cancelled", "_epoll", "_heap", "_order", "_running", "_soon",
+    __slots__ = ("__weakref__", "_armed", "_cancelled", "_due", "_epoll", "_heap", "_order", "_ready", "_running", "_soon",
                  "_stopped", "_timer", "_wake", "turns")  # fmt: skip
 
     def __init__(self) -> None:
-        self._callbacks: dict[int, Ready] = {}
         self._heap: list[tuple[int, int, Timer]] = []
         self._order = 0
         self._cancelled = 0
         self._armed: int | None = None
-        self._soon: deque[Callable[[], object]] = deque()
+        self._ready = deque[tuple[int, int]]()
+        self._due = deque[Timer]()
+        self._soon: deque[tuple[Call, tuple[object, ...]]] = deque()
         self._stopped = self._running = False
         self.turns = 0
         """How often it has woken up: what was looked at in the same turn need not be looked at again."""
@@ -93,8 +98,8 @@ class EventLoop:
             self._timer = TimerFd()
             self._wake = Fd.eventfd()
             self._wake.nonblocking = True
-            self._epoll.add(self._timer)
-            self._epoll.add(self._wake)
+            self._epoll._add(self._timer, n.EPOLLIN, self._timer_ran_out)
+            self._epoll._add(self._wake, n.EPOLLIN, _drain)
         except BaseException:
             self.close()
             raise
@@ -105,102 +110,124 @@ class EventLoop:
         """Call ``callback(source, events)`` whenever the source is ready.
 
         Level-triggered: again and again while it is ready, so the callback has to take what is there.  The source should
-        be non-blocking where a callback reads all of it.
+        be non-blocking where a callback reads all of it.  An owner that was closed is called no more, and let go when
+        the kernel next tells of it, or by `unregister`.
 
-        Raises ValueError when it is registered already, PermissionError (EPERM) for a file, which is always ready.
+        Raises as `Epoll.add`: ValueError when it is registered already, PermissionError (EPERM) for a file.
         """
-        self._epoll.add(source, events)
-        self._callbacks[key(source)] = callback
+        self._check()
+        self._epoll._add(source, events, _callable(callback))
 
     def modify(self, source: Descriptor, events: int) -> None:
         """Wait for other EPOLL events of it; 0 for none but error and hang-up.  KeyError when it is not registered."""
         self._epoll.modify(source, events)
 
     def unregister(self, source: Descriptor) -> None:
-        """Call nothing for it any more, also not what is due in this turn.  KeyError when it is not registered."""
-        if self._callbacks.pop(key(source), None) is None or source in self._epoll:
-            self._epoll.remove(source)  # else it was closed, and the epoll has seen that
+        """Call nothing for it any more, also not what is due in this turn.
+
+        An owner that was closed is let go here; where the loop has done that already, nothing happens.  Raises KeyError
+        when it is not registered.
+        """
+        if source in self._epoll or not getattr(source, "closed", False):
+            self._epoll.remove(source)
 
     def __contains__(self, source: Descriptor) -> bool:
         return source in self._epoll
 
     # ---- times ----
 
-    def call_at(self, when: float, call: Callable[..., object], *arguments: object) -> Timer:
+    def call_at(self, when: float, call: Call, *arguments: object) -> Timer:
         """Make a call at a time of `time.monotonic` (seconds), or at once if that is past; it can be cancelled."""
-        return self._at(nanoseconds(when) or 0, call, arguments)
+        return self._at(_number(when), call, arguments)
 
-    def call_later(self, delay: float, call: Callable[..., object], *arguments: object) -> Timer:
+    def call_later(self, delay: float, call: Call, *arguments: object) -> Timer:
         """Make a call in `delay` seconds; it can be cancelled.  Raises ValueError for a negative delay or NaN."""
-        after = nanoseconds(delay)
-        if after is None:
-            raise TypeError("a delay is a number of seconds, not None")
-        return self._at(min(monotonic_ns() + after, _LONGEST_NS), call, arguments)
+        return self._at(min(monotonic_ns() + _number(delay), _LONGEST_NS), call, arguments)
 
-    def _at(self, when_ns: int, call: Callable[..., object], arguments: tuple[object, ...]) -> Timer:
-        timer = Timer(self, when_ns, call, arguments)
+    def _at(self, when_ns: int, call: Call, arguments: tuple[object, ...]) -> Timer:
+        self._check()
+        timer = Timer(self, when_ns, _callable(call), arguments)
         self._order += 1  # calls for the same time are made in the order in which they were asked for
         heappush(self._heap, (when_ns, self._order, timer))
         if self._cancelled * 2 > len(self._heap) + 64:
-            self._heap[:] = [entry for entry in self._heap if entry[2].active]
-            heapify(self._heap)
-            self._cancelled = 0
+            self._sweep()
         return timer
 
-    def call_soon(self, call: Callable[[], object]) -> None:
+    def _sweep(self) -> None:
+        """Throw out of the heap what was cancelled, so that it holds at most as many of those as of others."""
+        before = len(self._heap)
+        self._heap[:] = [entry for entry in self._heap if entry[2].active]
+        heapify(self._heap)
+        self._cancelled -= before - len(self._heap)
+
+    def call_soon(self, call: Call, *arguments: object) -> None:
         """Make a call in the next turn; from any thread, and from Python's signal handlers."""
-        self._soon.append(call)
+        self._check()
+        self._soon.append((_callable(call), arguments))
         self._waken()
 
     def _waken(self) -> None:
         answer = raw.write(self._wake, _ONE, 8)
-        if answer < 0 and answer != -11:  # EAGAIN: it was woken more often than can be counted, and is awake
-            from rawsys.fd._calls import fail
-
+        if answer < 0 and answer != -n.EAGAIN:  # woken more often than can be counted: it is awake
             fail("write", (self._wake, _ONE, 8), answer)
 
     # ---- running ----
 
     def run(self) -> None:
         """Wait and call until `stop`.  Raises RuntimeError inside itself, ClosedError after `close()`."""
-        if self._running:
-            raise RuntimeError("this EventLoop is running already")
-        self._running = True
+        self._begin()
         try:
             while not self._stopped:
-                self.turn()
+                self._turn(None)
+            self._stopped = False  # not after an exception: who asked to stop meant the rest, too
         finally:
-            self._running = self._stopped = False
+            self._running = False
 
     def stop(self) -> None:
         """End `run` after the turn that it is in, or the next one; from any thread, and from Python's signal handlers."""
+        self._check()
         self._stopped = True
         self._waken()
 
     def turn(self, timeout: float | None = None) -> bool:
         """Wait until something is ready, at most `timeout` seconds, and make all calls that are due.
 
-        False when time was up.  This is what `run` does again and again.
+        False when time was up.  This is what `run` does again and again; RuntimeError inside of a callback.
         """
-        self._arm()
-        found = self._epoll.wait(timeout)
+        deadline = None if timeout is None else Deadline(timeout) if timeout != 0 else NOW
+        self._begin()
+        try:
+            return self._turn(deadline)
+        finally:
+            self._running = False
+
+    def _begin(self) -> None:
+        self._check()
+        if self._running:
+            raise RuntimeError("this EventLoop is running already")
+        self._running = True
+
+    def _turn(self, deadline: Deadline | None) -> bool:
+        ready, epoll = self._ready, self._epoll
+        if self._heap or self._armed is not None:
+            self._arm()
+        if not ready:  # else an exception has ended a turn, and this one begins with what that has left
+            ready.extend(epoll._take(NOW if self._soon or self._due else deadline))
         self.turns += 1
-        callbacks = self._callbacks
-        for source, events in found:
-            if source is self._timer:
-                self._timer.get_nowait()
-                self._armed = None
-            elif source is self._wake:
-                self._wake.read(8)
+        happened = bool(ready)
+        while ready:
+            events, token = ready.popleft()
+            known = epoll._watched.get(token)
+            if known is None or known.state.closed:  # perhaps by a callback of this turn
+                epoll._let_go(known)
             else:
-                callback = callbacks.get(key(source))
-                if callback is not None:  # else unregistered by a callback of this turn
-                    callback(source, events)
-        if self._soon:
-            self._make_soon()
-        if self._heap and self._heap[0][0] <= monotonic_ns():
+                known.callback(known.source, events)  # type: ignore[misc]  # none here is without
+        if self._due or self._heap:
             self._make_due()
-        return bool(found)
+        if self._soon:
+            happened = True
+            self._make_soon()
+        return happened
 
     def _arm(self) -> None:
         """Set the timer to the earliest time, where that has changed."""
@@ -217,25 +244,30 @@ class EventLoop:
             self._timer.set_ns(first)
         self._armed = first
 
+    def _timer_ran_out(self, timer: TimerFd, _: int) -> None:
+        timer.get_nowait()
+        self._armed = None
+
     def _make_soon(self) -> None:
-        for _ in range(len(self._soon)):  # what these calls add is for the next turn
-            self._soon.popleft()()
+        soon = self._soon
+        for _ in range(len(soon)):  # what these calls add is for the next turn
+            if not soon:  # closed by one of them
+                return
+            call, arguments = soon.popleft()
+            call(*arguments)
 
     def _make_due(self) -> None:
-        now, heap = monotonic_ns(), self._heap
-        due = deque[tuple[int, int, Timer]]()
-        while heap and heap[0][0] <= now:
-            due.append(heappop(heap))
-        try:
-            while due:
-                call = due.popleft()[2]._take()
-                if call is None:
-                    self._cancelled -= 1
-                else:
-                    call[0](*call[1])
-        finally:
-            for entry in due:  # an exception: the others are due still
-                heappush(heap, entry)
+        """Make the calls whose time has come; an exception leaves the others in `_due`, for the next turn."""
+        due, heap, now = self._due, self._heap, monotonic_ns()
+        while heap and heap[0][0] <= now:  # taken out before one is called: what they add is for the next turn
+            due.append(heap[0][2])
+            heappop(heap)
+        while due:
+            timer = due.popleft()
+            if timer.active:
+                timer._make()
+            else:
+                self._cancelled -= 1
 
     # ---- the owner ----
 
@@ -244,26 +276,55 @@ class EventLoop:
         """True after close()."""
         return self._epoll.closed
 
+    def _check(self) -> None:
+        if self.closed:
+            raise ClosedError(f"{self!r} can no longer be used")
+
     def close(self) -> None:
         """Release the epoll, the timer and the eventfd; the sources stay open.  Doing it again does nothing."""
-        self._callbacks.clear()
-        self._heap.clear()
-        self._soon.clear()
-        self._epoll.close()
-        for own in (getattr(self, "_timer", None), getattr(self, "_wake", None)):
-            if own is not None:
-                own.close()
+        for waiting in (self._heap, self._soon, self._ready, self._due):
+            waiting.clear()
+        for own in ("_epoll", "_timer", "_wake"):
+            if hasattr(self, own):
+                getattr(self, own).close()
 
     def __enter__(self) -> Self:
-        if self.closed:
-            raise ClosedError(f"{self!r}: make another one")
+        self._check()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError(f"{self!r} cannot be copied or pickled: one owner for each resource")
+
+    def __del__(self) -> None:
+        if getattr(self, "_epoll", None) is None or self.closed:
+            return
+        try:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+        finally:
+            self.close()
+
     def __repr__(self) -> str:
         if self.closed:
             return "<EventLoop closed>"
         timers = sum(entry[2].active for entry in self._heap)
-        return f"<EventLoop {len(self._callbacks)} sources, {timers} timers>"
+        return f"<EventLoop {len(self._epoll) - 2} sources, {timers} timers>"
+
+
+def _drain(wake: Fd, _: int) -> None:
+    wake.read(8)
+
+
+def _callable(call: Call) -> Call:
+    if not callable(call):
+        raise TypeError(f"what is to be called is a {type(call).__name__}, which cannot be called")
+    return call
+
+
+def _number(seconds: float) -> int:
+    found = nanoseconds(seconds)
+    if found is None:
+        raise TypeError("a time is a number of seconds, not None")
+    return found

@@ -61,8 +61,11 @@ class TimerFd(FdIO):
     def set_ns(self, deadline_ns: int, interval_ns: int = 0, *, cancel_on_set: bool = False) -> None:
         """`timerfd_settime(2)`: run out at a time of its clock, then every `interval_ns`; a time that is past is now.
 
-        With `cancel_on_set` (realtime only) a step of the wall clock ends the wait with OSError (ECANCELED) in `get`.
+        With `cancel_on_set` a step of the wall clock ends the wait: the descriptor is readable, and `get` or `get_nowait`
+        raises OSError (ECANCELED), once.  Raises ValueError for that without `realtime`.
         """
+        if cancel_on_set and not self.realtime:
+            raise ValueError("cancel_on_set is for a realtime timer: nothing steps the monotonic clock")
         flags = n.TFD_TIMER_ABSTIME | (n.TFD_TIMER_CANCEL_ON_SET if cancel_on_set else 0)
         deadline = counted(deadline_ns, "deadline_ns")
         self._settime(flags, max(deadline, 1), counted(interval_ns, "interval_ns"))

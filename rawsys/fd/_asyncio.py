@@ -21,7 +21,7 @@ async def ready(fd: Descriptor, events: int = n.POLLIN) -> None:
     """
     from rawsys.fd import Fd
 
-    with Fd(_made(raw.epoll_create1(n.O_CLOEXEC))) as watch:
+    with Fd._fresh(_made(raw.epoll_create1(n.O_CLOEXEC))) as watch:
         number = Number(fd)
         try:
             event = events.to_bytes(4, "little") + bytes(8)

@@ -150,7 +150,10 @@ def set_subreaper(on: bool) -> None:
 
 
 def parent_death_signal() -> Signal | None:
-    """`prctl(2)`, PR_GET_PDEATHSIG: what this process gets when the thread that started it ends; None for nothing."""
+    """`prctl(2)`, PR_GET_PDEATHSIG: what this process gets, by this thread's doing, when its parent ends; None for nothing.
+
+    The kernel keeps it for the calling thread alone; the parent's end is that of the thread there that started us.
+    """
     from rawsys.constants import Signal
 
     memory = bytearray(4)
@@ -160,10 +163,11 @@ def parent_death_signal() -> Signal | None:
 
 
 def set_parent_death_signal(signal: int | None) -> None:
-    """`prctl(2)`, PR_SET_PDEATHSIG: have this signal sent when the thread that started this process ends; None for none.
+    """`prctl(2)`, PR_SET_PDEATHSIG: have this signal sent to this process when its parent ends; None for none.
 
-    The kernel keeps it for the calling thread's process, clears it in a forked child, when credentials change, and at
-    the exec of a set-id program.  When the parent is gone already it never comes: compare `os.getppid()` afterwards.
+    The kernel keeps it for the calling thread alone, and the parent's end is that of the *thread* there that started us.
+    It is cleared in a forked child, when credentials change, and at the exec of a set-id program.  When the parent is gone
+    already it never comes: compare `os.getppid()` afterwards.
 
     Raises OSError (EINVAL) for what is no signal.
     """

@@ -13,7 +13,7 @@ from rawsys.fd._calls import Number, again, fail
 from rawsys.process import _numbers as n
 from rawsys.process import lost, strays
 from rawsys.process._polling import poll
-from rawsys.process.status import ExitStatus
+from rawsys.process._siginfo import ended, queued
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from rawsys.constants import Signal
+    from rawsys.process.status import ExitStatus
 
 GRACE = 5.0
 """Seconds that a child has after SIGTERM when its `with` block is left by an exception."""
@@ -145,7 +146,7 @@ class Pid(Handle):
 
     def _look(self) -> ExitStatus:
         answer, info, usage = self._ask(n.WEXITED | n.WNOWAIT)
-        return _ended(info, usage) if answer == 0 else self._taken()
+        return ended(info, usage) if answer == 0 else self._taken()
 
     def _reap(self) -> ExitStatus:
         # One thread at a time sleeps in waitid: another one that came second would get ECHILD before the first has
@@ -153,7 +154,7 @@ class Pid(Handle):
         with self._lock:
             if self._status is None:
                 answer, info, usage = self._ask(n.WEXITED)
-                self._keep(_ended(info, usage) if answer == 0 else self._taken())
+                self._keep(ended(info, usage) if answer == 0 else self._taken())
             assert self._status is not None
             return self._status
 
@@ -254,7 +255,7 @@ class Pid(Handle):
         """
         if self._status is not None:
             raise ProcessLookupError(n.ESRCH, f"process {self.pid} has ended and is reaped")
-        info = None if value is None else _queued(signal, value)
+        info = None if value is None else queued(signal, value)
         flags = n.PIDFD_SIGNAL_PROCESS_GROUP if group else 0
         try:
             answer = raw.pidfd_send_signal(self, signal, info, flags)
@@ -338,24 +339,3 @@ class Pid(Handle):
         if self.closed:
             return f"<{name} {self.pid} closed>"
         return f"<{name} {self.pid}{'' if self.is_child else ' (not our child)'}>"
-
-
-def _ended(info: bytearray, usage: bytearray) -> ExitStatus:
-    """The status in a siginfo of waitid: code at 8, number at 24."""
-    code, number = info[8], int.from_bytes(info[24:28], "little")
-    if code == n.CLD_EXITED:
-        return ExitStatus((number & 0xFF) << 8, usage)
-    return ExitStatus(number | (0x80 if code == n.CLD_DUMPED else 0), usage)
-
-
-def _queued(signal: int, value: int) -> bytearray:
-    """A siginfo as sigqueue makes it."""
-    if not -(2**63) <= value < 2**64:
-        raise OverflowError(f"a signal's value has 64 bits, {value} does not fit")
-    info = bytearray(128)
-    info[0:4] = int(signal).to_bytes(4, "little", signed=True)
-    info[8:12] = n.SI_QUEUE.to_bytes(4, "little", signed=True)
-    info[16:20] = os.getpid().to_bytes(4, "little")
-    info[20:24] = os.getuid().to_bytes(4, "little")
-    info[24:32] = (value % 2**64).to_bytes(8, "little")
-    return info

@@ -54,7 +54,7 @@ _ERANGE, _EINVAL = 34, 22
 class Policy(NamedTuple):
     """A scheduling policy, its real-time priority (0 for the others), and whether children fall back to the default."""
 
-    policy: int
+    policy: constants.Sched
     priority: int
     reset_on_fork: bool
 
@@ -126,7 +126,7 @@ def policy(tid: int = 0) -> Policy:
     number = syscalls.sched_getscheduler(tid)
     parameter = structs.sched_param()
     syscalls.sched_getparam(tid, parameter)
-    kind = constants.family("SCHED")(number & ~_RESET)
+    kind = constants.Sched(number & ~_RESET)
     return Policy(kind, parameter.sched_priority, bool(number & _RESET))
 
 

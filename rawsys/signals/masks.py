@@ -68,6 +68,16 @@ class _Guard:
         """The signals that are blocked, or open, inside."""
         return self._signals
 
+    @property
+    def before(self) -> SignalSet:
+        """The mask that leaving puts back, for a child that is to have it: ``Command(..., signal_mask=guard.before)``.
+
+        Raises RuntimeError outside ``with``.
+        """
+        if self._before is None:
+            raise RuntimeError("this guard is not entered: there is no mask that it would put back")
+        return SignalSet.from_bytes(self._before)
+
     def __enter__(self) -> Self:
         if self._before is not None:
             raise RuntimeError("this guard is entered already; make another one")
@@ -96,7 +106,8 @@ def blocked(*signals: Signals) -> _Guard:
 
     The mask belongs to one thread: the others go on receiving, and a thread inherits the mask of the one that starts it.
     Leaving puts back exactly the mask that was there before, in the same thread (RuntimeError in another one).  A signal
-    that comes meanwhile is delivered then, or received by `sigwait` and `SignalFd`.
+    that comes meanwhile is delivered then, or received by `sigwait` and `SignalFd`.  The guard's `before` is that mask, for
+    a child that is not to inherit this one: ``Command(..., signal_mask=guard.before)``.
 
     libc's own 32 and 33 are never blocked, SIGKILL and SIGSTOP cannot be.
     """

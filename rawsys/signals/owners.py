@@ -8,9 +8,11 @@ taken here ends the deliveries here (`installed` is False then), and a new owner
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterable
 
-from rawsys._native.signals import CounterCore, FlagCore, QueueCore, SignalInfo, SignalOwner
+from rawsys import raw
+from rawsys._native.signals import CounterCore, FlagCore, QueueCore, SignalInfo, SignalOwner, handler
 from rawsys.constants import Signal
 from rawsys.errors import RefusedCallError
 from rawsys.signals.sets import SignalSet
@@ -210,6 +212,26 @@ class SignalProgram(_Shown):
     def _state(self) -> str:
         return f"runs={self.runs}"
 
+
+def _stay_until_the_end() -> None:
+    """Let CPython forget the Python handlers of signals that are taken here, when the interpreter is about to end.
+
+    It puts SIG_DFL in the place of each handler that it knows of, SIGINT's own among them, without a look at what is
+    installed, and the next signal would kill a process whose owners are alive.  SIG_IGN it leaves alone.  That is the
+    action for an instant; SIG_DFL would be deadly for as long.
+    """
+    import signal as python
+
+    for signal in SignalSet.full() - _NEVER:
+        action = bytearray(32)
+        if raw.rt_sigaction(signal, None, action, 8) or int.from_bytes(action[:8], "little") != handler():
+            continue
+        if callable(python.getsignal(signal)):
+            python.signal(signal, python.SIG_IGN)
+            raw.rt_sigaction(signal, action, None, 8)
+
+
+atexit.register(_stay_until_the_end)
 
 _SETLKW = (7, 38)
 """F_SETLKW and F_OFD_SETLKW: the two commands of fcntl whose purpose is to wait."""

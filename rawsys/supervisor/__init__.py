@@ -11,36 +11,52 @@ turns descriptors into events, and it alone waits: pidfds, pipes, one timer.  No
 
 from __future__ import annotations
 
-from rawsys.supervisor.change import Change, Notice
-from rawsys.supervisor.logs import Log
-from rawsys.supervisor.restart import Restart
-from rawsys.supervisor.service import Ready, Service
-from rawsys.supervisor.supervisor import Supervisor
-from rawsys.supervisor.table import TABLE, Event, State
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rawsys.supervisor.change import Change, Notice
+    from rawsys.supervisor.client import Client, ControlError, NoSupervisorError
+    from rawsys.supervisor.config import Config, ConfigError, load
+    from rawsys.supervisor.health import Probe
     from rawsys.supervisor.listening import ListenSocket
+    from rawsys.supervisor.logs import Log
+    from rawsys.supervisor.restart import Restart
+    from rawsys.supervisor.service import Ready, Service
+    from rawsys.supervisor.supervisor import Supervisor
+    from rawsys.supervisor.table import TABLE, Event, State
+
+_HOME = {
+    "Change": "change", "Client": "client", "Config": "config", "ConfigError": "config", "ControlError": "client",
+    "Event": "table", "ListenSocket": "listening", "Log": "logs", "NoSupervisorError": "client", "Notice": "change",
+    "Probe": "health", "Ready": "service", "Restart": "restart", "Service": "service", "State": "table",
+    "Supervisor": "supervisor", "TABLE": "table", "load": "config",
+}  # fmt: skip
 
 __all__ = [
     "TABLE",
     "Change",
+    "Client",
+    "Config",
+    "ConfigError",
+    "ControlError",
     "Event",
     "ListenSocket",
     "Log",
+    "NoSupervisorError",
     "Notice",
+    "Probe",
     "Ready",
     "Restart",
     "Service",
     "State",
     "Supervisor",
+    "load",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name != "ListenSocket":
+    if name not in _HOME:
         raise AttributeError(f"module 'rawsys.supervisor' has no attribute {name!r}", name=name)
-    from rawsys.supervisor import listening
+    from importlib import import_module
 
-    value = globals()[name] = listening.ListenSocket
+    value = globals()[name] = getattr(import_module(f"rawsys.supervisor.{_HOME[name]}"), name)
     return value

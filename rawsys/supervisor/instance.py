@@ -18,11 +18,14 @@ from rawsys.supervisor.words import KILL, SIGNALS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from rawsys.command import Child, Command
+    from rawsys.command.environment import Text
     from rawsys.events import Timer
     from rawsys.supervisor.change import Change
+    from rawsys.supervisor.health import Health
     from rawsys.supervisor.logs import Pump
     from rawsys.supervisor.notify import NotifySocket
     from rawsys.supervisor.service import Service
@@ -33,7 +36,7 @@ class Instance(Machine):
     """One instance of a service and all that belongs to it: its process, its group, its pipes and timers."""
 
     __slots__ = ("_alive", "_command", "_last_words", "_members", "_notify", "_ready_end", "_timer", "_watchdog", "_world", "child",
-                 "group", "pumps", "status_text")  # fmt: skip
+                 "group", "health", "pumps", "status_text")  # fmt: skip
 
     def __init__(self, service: Service, number: int, world: Supervisor) -> None:
         super().__init__(service, number)
@@ -41,6 +44,8 @@ class Instance(Machine):
         self.child: Child | None = None
         self.group: Group | None = None
         self.pumps: list[Pump] = []
+        self.health: Health | None = None
+        """What is asked of it, where something is."""
         self.status_text = ""
         """What it last said of itself by STATUS=."""
         self._command: Command | None = None
@@ -111,6 +116,7 @@ class Instance(Machine):
     def _prepare(self) -> Command:
         """The Command of all its starts."""
         world, service = self._world, self.service
+        self._unprepare()  # what a service that was another one before has left
         given: dict[str, Any] = dict(world.command_attributes(service))
         env = {"RAWSYS_MARK": world.remains.mark(self)}
         if service.log is not None:
@@ -176,6 +182,10 @@ class Instance(Machine):
         """Whether all that it comes after is ready."""
         return self._world.may_start(self)
 
+    def waits_for(self) -> str:
+        """The services that are not ready yet."""
+        return ", ".join(self._world.not_ready(self)) or "the end of the supervisor"
+
     def ready_at_once(self) -> bool:
         """Whether nothing has to be waited for."""
         ready = self.service.ready
@@ -183,7 +193,16 @@ class Instance(Machine):
             self._alive = self._world.loop.call_later(
                 ready.seconds, self.feed, Event.READY, f"alive for {ready.seconds:g} s"
             )
+        if ready.probe is not None:
+            self._asked().wait_until_ready(ready.probe)
         return ready.kind == "none"
+
+    def _asked(self) -> Health:
+        if self.health is None:
+            from rawsys.supervisor.health import Health
+
+            self.health = Health(self, self._world.loop)
+        return self.health
 
     def changed(self, change: Change) -> None:
         """Tell the supervisor, at the end of the turn."""
@@ -191,6 +210,8 @@ class Instance(Machine):
             self._arm_watchdog()
         elif change.from_ is State.RUNNING or change.from_ is State.STARTING:
             self._quiet()
+        if change.to is State.RUNNING and self.service.check is not None:
+            self._asked().check(self.service.check)
         self._world.news(self, change)
 
     # ---- its end ----
@@ -297,6 +318,8 @@ class Instance(Machine):
 
     def _quiet(self) -> None:
         """Nothing that it says counts any more in this run."""
+        if self.health is not None:
+            self.health.end()
         for name in ("_alive", "_watchdog"):
             timer = getattr(self, name)
             if timer is not None and (name == "_alive" or self.state is not State.RUNNING):
@@ -304,6 +327,31 @@ class Instance(Machine):
                 setattr(self, name, None)
         if self.state is not State.RUNNING or self.service.ready.kind == "fd":
             self._close_ready_end()
+
+    # ---- what its health needs ----
+
+    def helper_command(self, words: tuple[Text, ...], **streams: Any) -> Command:
+        """A command that runs as the service does."""
+        attributes = {**self._world.command_attributes(self.service), **streams}
+        return self.service.replace(command=words, log=None, sockets=()).command_for(self.number, **attributes)
+
+    def know_helper(self, pid: int) -> None:
+        """A probe is a child of ours, and no orphan."""
+        self._world.remains.helpers.add(pid)
+
+    def forget_helper(self, pid: int) -> None:
+        """It has been reaped, or let go."""
+        self._world.remains.helpers.discard(pid)
+
+    def tap(self, listener: Callable[[bytes], object]) -> None:
+        """Have what it writes told to a listener too."""
+        for pump in self.pumps:
+            pump.taps += (listener,)
+
+    def untap(self, listener: Callable[[bytes], object]) -> None:
+        """Tell it no more."""
+        for pump in self.pumps:
+            pump.taps = tuple(one for one in pump.taps if one is not listener)
 
     # ---- the owner ----
 
@@ -329,6 +377,17 @@ class Instance(Machine):
         self._members.clear()
         self._unprepare()
 
+    def become(self, service: Service) -> None:
+        """Follow other rules from now on; what concerns the process itself holds from its next start."""
+        self.service = service
+        self.history.restart = service.restart
+        self._command = None
+
     def describe(self) -> dict[str, object]:
         """What is known of it, for a status."""
-        return super().describe() | ({"status_text": self.status_text} if self.status_text else {})
+        found = super().describe()
+        if self.status_text:
+            found["status_text"] = self.status_text
+        if self.health is not None and self.health.word:
+            found["health"] = self.health.word
+        return found

@@ -10,6 +10,7 @@ from rawsys.fd import Fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from rawsys.command.environment import Text
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
         def write(self, data: bytes | memoryview) -> int:
             """As much as goes; gives how much that was."""
 
+        def tail(self, lines: int) -> bytes:
+            """The last lines that were written."""
+
         def close(self) -> None:
             """No more comes."""
 
@@ -33,6 +37,8 @@ CHUNK = 1 << 20
 _USUAL = 1 << 16  # what a pipe holds at first
 _LONGEST = 1 << 20
 """A line may go beyond the size of its file by so many bytes before it is cut."""
+_TAIL = 1 << 20
+"""Bytes of the end of a file in which its last lines are looked for."""
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _memory = bytearray(CHUNK)
 """One for all pumps: each writes what it read before the next one reads."""
@@ -101,6 +107,18 @@ class Log:
 
     def __repr__(self) -> str:
         return f"Log({self.file!r}, size={self.size}, keep={self.keep}, prefix={self.prefix!r}, stderr={self.stderr!r})"
+
+
+def last_lines(text: bytes, count: int) -> bytes:
+    """The last lines of a text."""
+    if count <= 0:
+        return b""
+    place = len(text) - 1 if text.endswith(b"\n") else len(text)
+    for _ in range(count):
+        place = text.rfind(b"\n", 0, place)
+        if place < 0:
+            return text
+    return text[place + 1 :]
 
 
 class RotatedFile:
@@ -184,6 +202,15 @@ class RotatedFile:
             except FileNotFoundError:
                 continue
 
+    def tail(self, lines: int) -> bytes:
+        """The last lines of the file; nothing when it cannot be read."""
+        try:
+            with Fd.open(self._path) as file:
+                size = file.stat().size
+                return last_lines(file.pread(min(size, _TAIL), max(size - _TAIL, 0)), lines)
+        except OSError:
+            return b""
+
     def close(self) -> None:
         """Close the file."""
         if self._fd is not None:
@@ -198,13 +225,15 @@ class Pump:
     there is no end of file that would have to be told from an end of the service.
     """
 
-    __slots__ = ("_big", "_log", "_midline", "_rest", "name", "read", "sink", "trouble", "write")
+    __slots__ = ("_big", "_log", "_midline", "_rest", "name", "read", "sink", "taps", "trouble", "write")
 
     def __init__(self, log: Log, name: str, sink: Sink) -> None:
         self._log, self.name = log, name
         self.sink = sink
         self._rest: bytes = b""
         """What was read and could not be written yet; nothing more is read until it is."""
+        self.taps: tuple[Callable[[bytes], object], ...] = ()
+        """Are told what is read, before anything is put to it."""
         self._midline = False
         self._big = False
         self.trouble: OSError | None = None
@@ -230,6 +259,10 @@ class Pump:
             return 0
         if count >= _USUAL and not self._big:
             self._grow()
+        if self.taps:
+            text = bytes(memoryview(_memory)[:count])
+            for tap in self.taps:
+                tap(text)
         self._put(self._dressed(count))
         return count
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import time
 
-from rawsys.supervisor.change import Change, ending
+from rawsys.supervisor.change import Change, ending, full_name
 from rawsys.supervisor.restart import History
-from rawsys.supervisor.table import KEEP, REFUSED, TABLE, Event, State
+from rawsys.supervisor.table import ACTIVE, KEEP, REFUSED, TABLE, Event, State
 from rawsys.supervisor.words import KILL
 
 TYPE_CHECKING = False
@@ -33,8 +33,8 @@ class Machine:
     A subclass does what the actions need: `spawn`, `send`, `arm`, `may_start`, `group_gone`, `ready_at_once`, `changed`, `now`.
     """
 
-    __slots__ = ("_step", "cause", "error", "goal_up", "history", "number", "pid", "restarts", "service", "since", "started",
-                 "state", "status")  # fmt: skip
+    __slots__ = ("_step", "cause", "error", "goal_up", "history", "last", "next_at", "number", "pid", "restarts", "service",
+                 "since", "started", "state", "status")  # fmt: skip
 
     def __init__(self, service: Service, number: int) -> None:
         self.service = service
@@ -53,6 +53,10 @@ class Machine:
         """What made its last run end."""
         self.started = self.since = 0.0
         """Monotonic seconds: when its process began, and when it came into its state."""
+        self.last = ""
+        """How its last run ended, in words."""
+        self.next_at: float | None = None
+        """Monotonic seconds: when it starts next, in the states that wait for that."""
         self.restarts = -1
         """How often it was started again."""
         self._step = 0
@@ -77,6 +81,10 @@ class Machine:
 
     def may_start(self) -> bool:
         """Whether all that it comes after is ready.  When that becomes true later, CLEAR is fed."""
+        raise NotImplementedError
+
+    def waits_for(self) -> str:
+        """What `may_start` says no for, in words."""
         raise NotImplementedError
 
     def group_gone(self) -> bool:
@@ -112,6 +120,7 @@ class Machine:
         if ended and self.status is not None:
             code, usage = self.status.code, self.status.rusage
             signal = self.status.raw & 0x7F or None
+        self.next_at = None if next_start is None else self.since + next_start
         wall = time.time()
         self.changed(
             Change(wall, self.service.name, self.number, before, state, reason, self.pid, code, signal, usage,
@@ -124,7 +133,7 @@ class Machine:
         if self.may_start():
             self._do_launch(event, reason)
         elif self.state is not State.WAITING:
-            self._enter(State.WAITING, reason)
+            self._enter(State.WAITING, f"waits for {self.waits_for()}")
 
     def _do_launch(self, event: Event, reason: str) -> None:
         self.status = self.error = self.cause = self.pid = None
@@ -134,6 +143,7 @@ class Machine:
             self.spawn()
         except OSError as error:
             self.error = error
+            self.last = str(error)
             self._enter(State.STARTING, reason)
             return self.feed(Event.UNBORN, "; ".join([str(error), *getattr(error, "__notes__", ())]))
         self._enter(State.STARTING, reason)
@@ -177,6 +187,7 @@ class Machine:
 
     def _do_gone(self, event: Event, reason: str) -> None:
         self.cause = event
+        self.last = self._ending()
         self._enter(State.EXITED, reason or self._ending(), ended=True)
         if self.group_gone():
             self.feed(Event.EMPTY)
@@ -185,6 +196,7 @@ class Machine:
             self._advance()
 
     def _do_note(self, event: Event, reason: str) -> None:
+        self.last = self._ending()
         if self.group_gone():
             self.feed(Event.EMPTY)
 
@@ -279,13 +291,18 @@ class Machine:
         )
 
     def describe(self) -> dict[str, object]:
-        """What is known of it, for a status: plain values that go into JSON."""
+        """What is known of it, for a status: plain values that go into JSON, times in seconds from now."""
+        now, alive = self.now(), self.pid is not None and self.status is None and self.state in ACTIVE
         return {
+            "name": full_name(self.service.name, self.number),
             "service": self.service.name,
             "instance": self.number,
             "state": str(self.state),
             "goal": "up" if self.goal_up else "down",
-            "pid": self.pid if self.status is None else None,
-            "since": self.now() - self.since,
+            "pid": self.pid if alive else None,
+            "uptime": now - self.started if alive else None,
+            "in_state": now - self.since,
             "restarts": max(0, self.restarts),
+            "last_exit": self.last or None,
+            "next_start": None if self.next_at is None else max(0.0, self.next_at - now),
         }

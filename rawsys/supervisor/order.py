@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rawsys.supervisor.words import near
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -15,27 +17,32 @@ def check_order(services: Mapping[str, Service]) -> None:
         for name in service.needs:
             if name not in services:
                 raise ValueError(
-                    f"service {service.name} comes after {name}, which does not exist{_near(name, services)}"
+                    f"service {service.name} comes after {name}, which does not exist{near(name, services)}"
                 )
-    levels(services)
+    levels(needs_of(services))
 
 
-def levels(services: Mapping[str, Service]) -> list[list[str]]:
+def needs_of(services: Mapping[str, Service]) -> dict[str, tuple[str, ...]]:
+    """What each service comes after."""
+    return {name: service.needs for name, service in services.items()}
+
+
+def levels(needs: Mapping[str, Iterable[str]]) -> list[list[str]]:
     """The services in the order of their start: each level starts when the one before is ready; they stop in reverse.
 
     Raises ValueError with the circle, where there is one.
     """
-    left = {name: {need for need in service.needs if need in services} for name, service in services.items()}
+    left = {name: {one for one in its if one in needs} for name, its in needs.items()}
     found: list[list[str]] = []
     while left:
-        free = [name for name, needs in left.items() if not needs]
+        free = [name for name, others in left.items() if not others]
         if not free:
             raise ValueError(f"services wait for each other in a circle: {' -> '.join(_circle(left))}")
         found.append(free)
         for name in free:
             del left[name]
-        for needs in left.values():
-            needs.difference_update(free)
+        for others in left.values():
+            others.difference_update(free)
     return found
 
 
@@ -47,10 +54,3 @@ def _circle(left: Mapping[str, Iterable[str]]) -> list[str]:
         path.append(name)
         name = min(left[name])
     return [*path[path.index(name) :], name]
-
-
-def _near(name: str, services: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, list(services), 1)
-    return f"; did you mean {near[0]}?" if near else ""

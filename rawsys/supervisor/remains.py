@@ -31,22 +31,15 @@ class Remains:
     With `guard` a guardian ends all groups should this process be killed.  With `adopt` this process is a subreaper.
     """
 
-    __slots__ = (
-        "_flag",
-        "_guard",
-        "_leaders",
-        "_loop",
-        "_mark",
-        "_orphans",
-        "_strangers_ended",
-        "_to_look",
-        "_was_subreaper",
-    )
+    __slots__ = ("_flag", "_guard", "_leaders", "_loop", "_mark", "_orphans", "_strangers_ended", "_to_look", "_was_subreaper",
+                 "helpers")  # fmt: skip
 
     def __init__(self, loop: EventLoop, report: Callable[[Notice], object], *, guard: bool, adopt: bool) -> None:
         self._loop = loop
         self._leaders: dict[int, Instance] = {}
         self._to_look: dict[Instance, None] = {}
+        self.helpers: set[int] = set()
+        """Children of ours that are no leaders: probes."""
         self._strangers_ended: Callable[[], object] | None = None
         self._mark = f"{os.getpid()}-{int.from_bytes(os.urandom(6), 'little'):x}"
         self._was_subreaper = adopt and subreaper()
@@ -148,7 +141,7 @@ class Remains:
     # ---- being told ----
 
     def _is_ours(self, pid: int) -> bool:
-        return pid in self._leaders or (self._guard is not None and pid == self._guard.pid)
+        return pid in self._leaders or pid in self.helpers or (self._guard is not None and pid == self._guard.pid)
 
     def _child_ended(self, flag: SignalFlag, _: int) -> None:
         flag.clear()  # before the look: what ends after it sets the flag again

@@ -8,12 +8,15 @@ from collections import deque
 
 from rawsys import raw
 from rawsys.fd import Fd
+from rawsys.supervisor.logs import last_lines
 
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 _ATOMIC = 4096
 """PIPE_BUF: what poll calls writable takes that much without waiting, and whole."""
 _LONGEST = 1 << 16
 """A line without end is passed on in pieces of this size."""
+_RECENT = 1 << 14
+"""Bytes of each service that are kept."""
 _POLLOUT = 4
 
 
@@ -110,10 +113,12 @@ class Screen:
 class ScreenSink:
     """One service's share of the screen: whole lines, each with the name before it."""
 
-    __slots__ = ("_head", "_screen", "_tail")
+    __slots__ = ("_head", "_recent", "_screen", "_tail")
 
     def __init__(self, screen: Screen, head: bytes) -> None:
         self._screen, self._head = screen, head
+        self._recent = b""
+        """The last of what was passed on, for those who ask later."""
         self._tail = b""
         """The begin of a line whose end has not come."""
 
@@ -124,6 +129,7 @@ class ScreenSink:
 
     def write(self, data: bytes | memoryview) -> int:
         """Take all; the screen keeps what it does not take yet, and `waiting` tells that no more should come."""
+        self._recent = (self._recent + bytes(data[-_RECENT:]))[-_RECENT:]
         if self._screen.gone:
             return len(data)
         text = self._tail + bytes(data)
@@ -136,6 +142,10 @@ class ScreenSink:
             lines = text[: end - 1].replace(b"\n", b"\n" + self._head)
             self._screen.put(self._head + lines + b"\n")
         return len(data)
+
+    def tail(self, lines: int) -> bytes:
+        """The last lines, as far as they are kept."""
+        return last_lines(self._recent, lines)
 
     def close(self) -> None:
         """Pass on the last line, though it has no end."""

@@ -9,7 +9,7 @@ from rawsys.command import NULL, Command
 from rawsys.command.command import NAMES as COMMAND_NAMES
 from rawsys.supervisor.logs import Log
 from rawsys.supervisor.restart import Restart
-from rawsys.supervisor.words import stop_steps
+from rawsys.supervisor.words import near, stop_steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rawsys.command.environment import Text
+    from rawsys.supervisor.health import Probe
     from rawsys.supervisor.words import Steps
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*")
@@ -25,35 +26,41 @@ _OURS = frozenset({"argv", "new_session", "process_group", "controlling_tty", "p
                    "parent_death_any_thread", "env"})  # fmt: skip
 ATTRIBUTES = tuple(sorted({*COMMAND_NAMES} - _OURS))
 """Arguments of Command that are arguments of Service too."""
+_PROCESS = ("attributes", "command", "env", "extra_env", "log", "sockets")
 TARGETS = ("group", "main")
 
 
 class Ready:
-    """When a service that was started counts as ready: ``Ready("none" | "alive" | "fd" | "notify", ...)``.
+    """When a service that was started counts as ready: ``Ready("none" | "alive" | "fd" | "notify" | "probe", ...)``.
 
     - "none": as soon as its program runs.
     - "alive": when it has run for `seconds`.
     - "fd": when it writes a newline to its descriptor `fd` (the protocol of s6), or to another one named by `fd`.
     - "notify": when it says READY=1 to NOTIFY_SOCKET (the protocol of `sd_notify(3)`).
+    - "probe": when a `Probe` answers, which is asked every so often.
     """
 
-    __slots__ = ("fd", "kind", "seconds")
-    KINDS = ("none", "alive", "fd", "notify")
+    __slots__ = ("fd", "kind", "probe", "seconds")
+    KINDS = ("none", "alive", "fd", "notify", "probe")
 
-    def __init__(self, kind: str = "none", *, seconds: float = 1, fd: int = 3) -> None:
+    def __init__(self, kind: str = "none", *, seconds: float = 1, fd: int = 3, probe: Probe | None = None) -> None:
         if kind not in self.KINDS:
             raise ValueError(f"ready is one of {', '.join(self.KINDS)}, or a number of seconds, not {kind!r}")
         if nanoseconds(seconds) is None:
             raise TypeError("ready: seconds is a number, not None")
         if isinstance(fd, bool) or not isinstance(fd, int) or fd < 3:
             raise ValueError(f"ready: the descriptor is a number from 3 on, not {fd!r}")
-        self.kind, self.seconds, self.fd = kind, seconds, fd
+        if (kind == "probe") != (probe is not None):
+            raise ValueError('a probe and the kind "probe" go together')
+        self.kind, self.seconds, self.fd, self.probe = kind, seconds, fd, probe
 
     @classmethod
-    def of(cls, value: Ready | str | float | None) -> Ready:
-        """What a word, a number of seconds or None means."""
+    def of(cls, value: Ready | Probe | str | float | None) -> Ready:
+        """What a word, a number of seconds, a Probe or None means."""
         if isinstance(value, Ready):
             return value
+        if value is not None and not isinstance(value, (str, int, float)):
+            return cls("probe", probe=value)
         if value is None or isinstance(value, str):
             return cls(value or "none")
         return cls("alive", seconds=value)
@@ -61,13 +68,16 @@ class Ready:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Ready):
             return NotImplemented
-        return (self.kind, self.seconds, self.fd) == (other.kind, other.seconds, other.fd)
+        mine, its = ((one.kind, one.seconds, one.fd, one.probe) for one in (self, other))
+        return mine == its
 
     def __hash__(self) -> int:
         return hash((self.kind, self.seconds, self.fd))
 
     def __repr__(self) -> str:
-        more = {"alive": f", seconds={self.seconds:g}", "fd": f", fd={self.fd}"}.get(self.kind, "")
+        more = {
+            "alive": f", seconds={self.seconds:g}", "fd": f", fd={self.fd}", "probe": f", probe={self.probe!r}",
+        }.get(self.kind, "")  # fmt: skip
         return f"Ready({self.kind!r}{more})"
 
 
@@ -83,6 +93,7 @@ class Service:
       and starts again with them.
     - ``ready``: a `Ready`, one of its words, or the seconds for which it has to be alive; ``start_timeout`` seconds (None:
       any) are given to it.  ``watchdog``: seconds within which it has to say WATCHDOG=1, again and again.
+    - ``check``: a `Probe` that is asked while it runs; it is restarted when that fails.
     - ``stop``: the steps of a stop, signals and seconds: ``["TERM", 10, "KILL"]``; SIGKILL comes last also where it is not
       named and a time is.  They go to the whole process group, or with ``stop_target="main"`` to its process alone.
     - ``log``: a `Log`, or the name of a file; None leaves the supervisor's own output to it.
@@ -96,7 +107,7 @@ class Service:
     A Service cannot be changed; `replace` makes a variant.  Raises TypeError and ValueError for what cannot be right.
     """
 
-    __slots__ = ("after", "attributes", "command", "env", "extra_env", "instances", "key", "log", "name", "oneshot", "ready",
+    __slots__ = ("after", "attributes", "check", "command", "env", "extra_env", "instances", "key", "log", "name", "oneshot", "ready",
                  "requires", "restart", "sockets", "start_timeout", "stop", "stop_target", "watchdog")  # fmt: skip
 
     name: str
@@ -108,6 +119,7 @@ class Service:
     ready: Ready
     start_timeout: float | None
     watchdog: float | None
+    check: Probe | None
     stop: Steps
     stop_target: str
     log: Log | None
@@ -128,9 +140,10 @@ class Service:
         requires: Iterable[str] = (),
         instances: int = 1,
         restart: Restart | str = "on-failure",
-        ready: Ready | str | float | None = None,
+        ready: Ready | Probe | str | float | None = None,
         start_timeout: float | None = 60,
         watchdog: float | None = None,
+        check: Probe | None = None,
         stop: Iterable[int | str | float] = ("TERM", 10, "KILL"),
         stop_target: str = "group",
         log: Log | Text | None = None,
@@ -148,7 +161,8 @@ class Service:
         own = {
             "name": name, "command": tuple(command), "after": _names("after", after), "requires": _names("requires", requires),
             "instances": instances, "restart": restart if isinstance(restart, Restart) else Restart(restart),
-            "ready": Ready.of(ready), "start_timeout": start_timeout, "watchdog": watchdog, "stop": stop_steps(stop),
+            "ready": Ready.of(ready), "start_timeout": start_timeout, "watchdog": watchdog,
+            "check": check, "stop": stop_steps(stop),
             "stop_target": stop_target, "log": log if log is None or isinstance(log, Log) else Log(log),
             "sockets": _names("sockets", sockets), "oneshot": bool(oneshot), "key": bool(key), "env": env,
             "extra_env": dict(extra_env or {}), "attributes": attributes,
@@ -181,7 +195,15 @@ class Service:
             raise ValueError(f"stop_target is one of {', '.join(TARGETS)}, not {self.stop_target!r}")
         if self.log is not None and {"stdout", "stderr"} & {*self.attributes}:
             raise ValueError("log takes the output: stdout and stderr cannot stand beside it")
+        self._check_probes()
         self.command_for(0)
+
+    def _check_probes(self) -> None:
+        if self.check is not None and self.check.log is not None:
+            raise ValueError("a check cannot look at the log: it has to be asked again and again")
+        reads_log = self.ready.probe is not None and self.ready.probe.log is not None
+        if reads_log and self.log is None:
+            raise ValueError("ready by a line of the log needs a log")
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -203,6 +225,15 @@ class Service:
         fds = {**given.pop("fds", {}), **attributes.pop("fds", {})}
         words = [filled(word, number) for word in self.command]
         return Command(*words, env=env, extra_env=more, fds=fds, new_session=True, **{**given, **attributes})
+
+    def process_differs(self, other: Service) -> bool:
+        """Whether a process of the one is another than a process of the other; the rest are rules of the supervisor."""
+        if any(getattr(self, name) != getattr(other, name) for name in _PROCESS):
+            return True
+        talks = [
+            (one.uses_notify, one.watchdog, one.ready.fd if one.ready.kind == "fd" else None) for one in (self, other)
+        ]
+        return talks[0] != talks[1]
 
     def replace(self, **changes: Any) -> Service:
         """The same service with other rules."""
@@ -250,7 +281,4 @@ def filled(value: Any, number: int) -> Any:
 def _unknown(name: str) -> str:
     if name in _OURS:
         return f"{name} is what the supervisor decides; a service cannot have it"
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, [*Service.__slots__, *ATTRIBUTES], 1)
-    return f"{name} is nothing that a service has" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{name} is nothing that a service has{near(name, [*Service.__slots__, *ATTRIBUTES])}"

@@ -17,7 +17,7 @@ from rawsys.supervisor.order import check_order
 from rawsys.supervisor.output import Output
 from rawsys.supervisor.remains import Remains
 from rawsys.supervisor.table import ACTIVE, ENDED, UP, Event, State
-from rawsys.supervisor.words import KILL, SIGNALS, signal_name
+from rawsys.supervisor.words import KILL, SIGNALS, near, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,13 +66,17 @@ class Supervisor:
         self.sockets: dict[str, ListenSocket] = {}
         self.loop = EventLoop()
         """The loop that `run` runs; more sources may be registered in it."""
+        self._at_end: list[Callable[[], object]] = []
         self._listeners: list[Callable[[Change | Notice], object]] = []
         self._news: deque[tuple[Instance, Change]] = deque()
         self._to_start: deque[Instance] = deque()
+        self._removed: set[str] = set()
+        self._leaving: dict[Instance, None] = {}
+        """Those that are forgotten when nothing of them is left."""
         self._held: dict[Instance, tuple[Event, str]] = {}
         """Those that are to stop as soon as what depends on them has."""
         self._dependents: dict[str, list[str]] | None = None
-        self.output = Output(self.loop, self._report)
+        self.output = Output(self.loop, self.report)
         self._remains: Remains | None = None
         self._queue: SignalQueue | None = None
         self._limit: tuple[int | None, int | None] | None = None
@@ -84,18 +88,14 @@ class Supervisor:
     # ---- what it is told ----
 
     def add(self, service: Service) -> None:
-        """Add a service; while it runs, start it too.  Raises ValueError for a name that is taken."""
+        """Add a service; while this runs, start it too.  Raises ValueError for a name that is taken, or a wrong order."""
         if service.name in self.services:
             raise ValueError(f"there is a service {service.name} already")
-        self.services[service.name] = service
-        self.instances[service.name] = [Instance(service, number, self) for number in range(service.instances)]
-        self._dependents = None
         if self._running:
-            try:
-                check_order(self.services)
-            except ValueError:
-                del self.services[service.name], self.instances[service.name]
-                raise
+            check_order({**self.services, service.name: service})
+            self._check_sockets(service)
+        self.put(service)
+        if self._running:
             self.start(service.name)
 
     def add_socket(self, socket: ListenSocket) -> None:
@@ -109,6 +109,15 @@ class Supervisor:
         by `sys.excepthook` and do no harm.
         """
         self._listeners.append(listener)
+
+    def on_end(self, call: Callable[[], object]) -> None:
+        """Call something when all services have ended, before the loop is closed."""
+        self._at_end.append(call)
+
+    @property
+    def ended(self) -> bool:
+        """True when it was to stop, and nothing of any service is left."""
+        return self._stopping and not any(instance.state in ACTIVE for instance in self.all())
 
     def start(self, name: str) -> None:
         """Want a service (``web``) or an instance (``web/2``) up.  KeyError for an unknown one."""
@@ -144,6 +153,77 @@ class Supervisor:
         for instance in self.named(name):
             instance.feed(Event.RESET, "reset")
 
+    def remove(self, name: str) -> None:
+        """Stop a service and forget it, when nothing of it is left.  ValueError when another one comes after it."""
+        if name not in self.services:
+            self.named(name)
+            raise ValueError(f"{name} is an instance: scale() takes instances away")
+        needing = [
+            other for other in self._depend_on(name) if any(i not in self._leaving for i in self.instances[other])
+        ]
+        if needing:
+            raise ValueError(f"{name} cannot be removed: {', '.join(needing)} needs it")
+        self._removed.add(name)
+        self._leave(list(self.instances[name]))
+
+    def scale(self, name: str, count: int) -> None:
+        """Have so many instances of a service: the last ones leave, new ones start.  KeyError for an unknown one."""
+        if name not in self.services:
+            raise KeyError(f"no service {name}{near(name, self.services)}")
+        self.put(self.services[name].replace(instances=count))
+
+    def replace(self, service: Service) -> bool:
+        """Give a service other rules; those that do not concern its process hold at once.
+
+        True when the others do: they hold from its next start on, for which `restart` is there.  ValueError for an unknown
+        service, or an order that is a circle; then nothing has changed.
+        """
+        before = self.services.get(service.name)
+        if before is None:
+            raise ValueError(f"no service {service.name}{near(service.name, self.services)}")
+        check_order({**self.services, service.name: service})
+        self.put(service)
+        return before.process_differs(service)
+
+    def put(self, service: Service) -> None:
+        """`replace`, or `add` without a start, for one of several services whose order was checked together."""
+        known, leaving = service.name in self.services, service.name in self._removed
+        here = self.instances.setdefault(service.name, [])
+        wanted = self._running and (any(one.goal_up for one in here) or leaving or (known and not here))
+        self.services[service.name] = service
+        self._dependents = None
+        self._removed.discard(service.name)
+        for instance in here:
+            instance.become(service)
+        self._have(service, here, wanted)
+
+    def _have(self, service: Service, here: list[Instance], wanted: bool) -> None:
+        """Have as many instances as the service says: the last ones leave, new ones start if the service is wanted up."""
+        self._leave([instance for instance in here if instance.number >= service.instances])
+        for number in range(service.instances):
+            known = next((instance for instance in here if instance.number == number), None)
+            if known is None:
+                here.append(known := Instance(service, number, self))
+            self._leaving.pop(known, None)
+            if wanted and not known.goal_up:
+                self.start(f"{service.name}/{number}")
+
+    def _leave(self, instances: list[Instance]) -> None:
+        for instance in instances:
+            self._leaving[instance] = None
+            self._down(instance, Event.STOP, "removed")
+        self._forget_left()
+
+    def _forget_left(self) -> None:
+        for instance in [one for one in self._leaving if one.state not in ACTIVE and one not in self._held]:
+            del self._leaving[instance]
+            instance.close()
+            self.instances[instance.service.name].remove(instance)
+        for name in [name for name in self._removed if not self.instances[name]]:
+            self._removed.discard(name)
+            del self.instances[name], self.services[name]
+            self._dependents = None
+
     def signal(self, name: str, signal: int | str) -> None:
         """Send a signal to its process, not to its group.  ProcessLookupError where there is none."""
         from rawsys.supervisor.words import signal_number
@@ -166,10 +246,7 @@ class Supervisor:
         found = [i for i in self.instances.get(service, ()) if str(i.number) == number]
         if found:
             return found
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, list(self.instances), 1)
-        raise KeyError(f"no service {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        raise KeyError(f"no service {name}{near(name, self.instances)}")
 
     def all(self) -> Iterator[Instance]:
         """All instances."""
@@ -222,7 +299,7 @@ class Supervisor:
 
     def _set_up(self) -> None:
         self._raise_limit()
-        self._remains = Remains(self.loop, self._report, guard=self.on_death == "kill", adopt=self.own_process)
+        self._remains = Remains(self.loop, self.report, guard=self.on_death == "kill", adopt=self.own_process)
         if self._signals:
             self._queue = SignalQueue(SIGNALS["TERM"], SIGNALS["INT"])
             self.loop.register(self._queue, self._asked_by_signal)
@@ -232,6 +309,9 @@ class Supervisor:
         self._running = False
         for instance in self.all():
             instance.end_now()
+        for call in self._at_end:
+            call()
+        for instance in self.all():
             instance.close()
         if self._queue is not None:
             self.loop.unregister(self._queue)
@@ -292,6 +372,10 @@ class Supervisor:
         """Whether all that an instance comes after is ready."""
         return not self._stopping and all(map(self._is_ready, instance.service.needs))
 
+    def not_ready(self, instance: Instance) -> list[str]:
+        """The services that it waits for."""
+        return [name for name in instance.service.needs if not self._is_ready(name)]
+
     def _is_ready(self, name: str) -> bool:
         return all(
             instance.state is State.DONE
@@ -310,12 +394,15 @@ class Supervisor:
     def _tell(self) -> None:
         while self._news:
             instance, change = self._news.popleft()
-            self._report(change)
+            self.report(change)
             self._consider(instance, change)
         self._release_held()
+        if self._leaving:
+            self._forget_left()
         self._check_end()
 
-    def _report(self, record: Change | Notice) -> None:
+    def report(self, record: Change | Notice) -> None:
+        """Tell all listeners."""
         for listener in self._listeners:
             try:
                 listener(record)

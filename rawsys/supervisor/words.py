@@ -44,6 +44,17 @@ def signal_name(number: int) -> str:
     return f"SIGRTMIN+{number - 34}" if number >= 34 else f"signal {number}"
 
 
+def near(word: str, known: Iterable[str]) -> str:
+    """``; did you mean web?`` where a known word is near, else the words that there are, if they are few."""
+    from difflib import get_close_matches
+
+    names = list(known)
+    found = get_close_matches(word, names, 1)
+    if found:
+        return f"; did you mean {found[0]}?"
+    return f"; there are {', '.join(sorted(names))}" if 0 < len(names) <= 12 else ""
+
+
 Steps = tuple[tuple[int, float | None], ...]
 """Signals, each with the seconds to wait after it; None: for ever."""
 

@@ -1,0 +1,173 @@
+"""Daemon: a supervisor with a configuration file and a control socket, as ``rawsys supervise`` runs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+
+from rawsys.signals import SignalFlag
+from rawsys.supervisor import reload as reloading
+from rawsys.supervisor.change import Notice
+from rawsys.supervisor.config import Config, ConfigError, load
+from rawsys.supervisor.control import Control
+from rawsys.supervisor.listening import ListenSocket
+from rawsys.supervisor.supervisor import Supervisor
+from rawsys.supervisor.words import SIGNALS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import Any
+
+    from rawsys.supervisor.change import Change
+    from rawsys.supervisor.instance import Instance
+    from rawsys.supervisor.reload import Plan
+
+    Steps = Generator[Callable[[], bool], None, dict[str, Any]]
+
+
+class Daemon:
+    """A `Supervisor` for a file: SIGHUP reads the file again, the control socket takes the verbs.
+
+    Raises ConfigError; OSError when the control socket or a listening socket cannot be opened.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.supervisor = Supervisor(exit_when=config.exit_when, on_death=config.on_death, own_process=True)
+        self._began = time.monotonic()
+        self._background: list[tuple[Steps, Callable[[], bool]]] = []
+        self._files: dict[str, tuple[int, int] | None] = {}
+        try:
+            for name, listen in config.sockets.items():
+                self.supervisor.add_socket(ListenSocket(name, listen))
+            for service in config.services.values():
+                self.supervisor.add(service)
+            self.control = Control(self, config.socket)
+        except BaseException:
+            self.supervisor.close()
+            raise
+        self._hangup = SignalFlag(SIGNALS["HUP"])
+        self.supervisor.loop.register(self._hangup, self._hung_up)
+        self.supervisor.on_event(self._told)
+        self.supervisor.on_end(self._ends)
+
+    def run(self) -> int:
+        """Run until the supervisor ends; its exit code."""
+        try:
+            return self.supervisor.run()
+        finally:
+            self._hangup.close()
+
+    def _ends(self) -> None:
+        """The loop is about to end: answer those who wait for that, while it can still be used."""
+        self.control.close()
+        self.supervisor.loop.unregister(self._hangup)
+
+    def describe(self) -> dict[str, object]:
+        """What is known of the supervisor itself."""
+        return {
+            "pid": os.getpid(),
+            "file": os.path.abspath(self.config.path),
+            "socket": os.path.abspath(self.config.socket),
+            "uptime": time.monotonic() - self._began,
+        }
+
+    # ---- reload ----
+
+    def reload(self, dry: bool = False) -> Plan:
+        """Read the file again and go over to what it says; or only tell what that would do.
+
+        Raises ConfigError, OSError: then nothing has changed.
+        """
+        config = load(self.config.path)
+        if dry:
+            return reloading.plan(self.supervisor, config)
+        done = reloading.apply(self.supervisor, config)
+        # The socket and the fate of the services are those of the start: a reload does not move them.
+        self.config = config._replace(socket=self.config.socket, on_death=self.config.on_death)
+        self.supervisor.exit_when = config.exit_when
+        return done
+
+    def _hung_up(self, flag: SignalFlag, _: int) -> None:
+        flag.clear()
+        try:
+            done = self.reload()
+        except (ConfigError, OSError) as error:
+            self.supervisor.report(Notice.now("supervisor", f"SIGHUP: nothing was changed: {error}"))
+        else:
+            words = "; ".join(
+                f"{key}: {', '.join(names)}" for key, names in done.as_dict().items() if names and key != "unchanged"
+            )
+            self.supervisor.report(Notice.now("supervisor", f"SIGHUP: {words or 'nothing has changed'}"))
+
+    def take_up_changes(self, instances: list[Instance]) -> list[Instance]:
+        """Of some instances, those whose service in the file, or whose program on disk, is another than that which runs."""
+        config = load(self.config.path)
+        names = {instance.service.name for instance in instances}
+        changed = {
+            name for name in names
+            if name in config.services and self.supervisor.services[name].process_differs(config.services[name])
+        }  # fmt: skip
+        for name in changed:
+            self.supervisor.put(config.services[name])
+        return [i for i in instances if i.service.name in changed or self._program_of(i) != self._files.get(i.key)]
+
+    def _told(self, record: Change | Notice) -> None:
+        """Remember which file it was started from, and go on with what goes on in the background."""
+        if not isinstance(record, Notice) and record.to == "starting":
+            for instance in self.supervisor.instances.get(record.service, ()):
+                if instance.number == record.instance:
+                    self._files[instance.key] = self._program_of(instance)
+        if self._background:
+            self.supervisor.loop.call_soon(self._go_on)
+
+    def _program_of(self, instance: Instance) -> tuple[int, int] | None:
+        """What identifies the program's file: its inode, and when it was changed (nanoseconds)."""
+        from shutil import which
+
+        word = os.fsdecode(instance.service.command[0])
+        found = which(word, path=str(instance.service.extra_env.get("PATH") or os.environ.get("PATH") or os.defpath))
+        if found is None:
+            return None
+        with suppress(OSError):
+            about = os.stat(found)
+            return about.st_ino, about.st_mtime_ns
+        return None
+
+    # ---- verbs that nobody waits for ----
+
+    def in_background(self, steps: Steps) -> None:
+        """Let the steps of a verb go on though nobody waits for its result."""
+        self._background.append((steps, lambda: True))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        going, self._background = self._background, []
+        for steps, until in going:
+            try:
+                while until():
+                    until = next(steps)  # noqa: PLW2901 - it is what to wait for next
+            except StopIteration:
+                continue
+            except (OSError, ValueError, KeyError) as error:
+                self.supervisor.report(Notice.now("supervisor", str(error)))
+                continue
+            self._background.append((steps, until))
+
+
+def supervise(path: str, tell: Callable[[object], object]) -> int:
+    """``rawsys supervise FILE``: the exit code.  `tell` is called with each record, and with what is wrong at the start."""
+    try:
+        daemon = Daemon(load(path))
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"rawsys: {problem}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"rawsys: {error}", file=sys.stderr)
+        return 1
+    daemon.supervisor.on_event(tell)
+    return daemon.run()
