@@ -685,6 +685,41 @@ def test_a_port_of_0_is_a_free_one() -> None:
     made.close()
 
 
+def test_a_socket_is_kept_over_restarts() -> None:
+    """The service accepts one connection and dies: who connects meanwhile waits in the backlog, and nobody is refused."""
+    from rawsys.supervisor import ListenSocket
+
+    serve = (
+        "import os, socket\n"
+        "names = os.environ['LISTEN_FDNAMES']\n"
+        "assert os.environ['LISTEN_FDS'] == '2', names\n"
+        "one, _ = socket.socket(fileno=3 + names.split(':').index('http')).accept()\n"
+        "one.sendall(f'{names} {os.getpid()}'.encode())"
+    )
+
+    def connect(supervisor: Noting) -> None:
+        for _ in range(3):
+            one = socket.create_connection(supervisor.sockets["http"].address, 5)  # type: ignore[arg-type]
+            supervisor.loop.register(one, lambda one, _: answered(supervisor, one))
+
+    def answered(supervisor: Noting, one: socket.socket) -> None:
+        supervisor.noted.append(one.recv(100).decode().split())
+        supervisor.loop.unregister(one)
+        one.close()
+        if len(supervisor.noted) == 3:
+            down(supervisor)
+
+    outcome = supervise(
+        [Service("web", [sys.executable, "-S", "-c", serve], sockets=["other", "http"], restart=FAST)],
+        ("web", "running", connect),
+        prepare=lambda s: [s.add_socket(ListenSocket(name, "tcp:127.0.0.1:0")) for name in ("http", "other", "unused")],
+    )
+    assert [names for names, _ in outcome.noted] == ["other:http"] * 3
+    pids = [int(pid) for _, pid in outcome.noted]
+    assert len(set(pids)) == 3
+    assert pids == [change.pid for change in outcome.all("web", "starting")][:3]
+
+
 def test_only_the_monotonic_clock_decides() -> None:
     """The wall clock is read for records and stamps alone: where it says 1970 or 2100 nothing else happens."""
 
