@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -63,6 +64,31 @@ class Noting(Supervisor):
     """A Supervisor with a list that actions write to."""
 
     noted: list[Any]
+
+
+def sh(name: str, code: str, **rules: Any) -> Service:
+    """A service that is a line of shell; it is not started again unless that is asked for."""
+    rules.setdefault("restart", ONCE)
+    return Service(name, ["sh", "-c", code], **rules)
+
+
+NOTIFY = """
+import os, socket, signal, sys
+said = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+address = os.environ["NOTIFY_SOCKET"].replace("@", chr(0), 1)
+def say(*lines):
+    said.sendto("\\n".join(lines).encode(), address)
+{}
+while True:
+    signal.pause()
+"""
+
+
+def talker(name: str, code: str, **rules: Any) -> Service:
+    """A service that talks to its supervisor: `say` is there for its code."""
+    return Service(
+        name, [sys.executable, "-S", "-c", NOTIFY.format(code)], **{"ready": "notify", "restart": ONCE} | rules
+    )
 
 
 def down(supervisor: Supervisor) -> None:

@@ -12,18 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from supervising import FOREVER, ONCE, Noting, down, held, supervise
+from supervising import FOREVER, ONCE, Noting, down, held, sh, supervise
 from support import fail_calls, in_child, need, need_root, readable
 from test_supervisor_death import guardian_of
 
 from rawsys.supervisor import Log, Restart, Service, Supervisor
 
 CLONE, FORK, VFORK, CLONE3 = 56, 57, 58, 435
-
-
-def sh(name: str, code: str, **rules: Any) -> Service:
-    rules.setdefault("restart", ONCE)
-    return Service(name, ["sh", "-c", code], **rules)
 
 
 # ---- what a service gets ----

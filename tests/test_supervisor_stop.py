@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from supervising import FOREVER, ONCE, Noting, down, state_of, supervise
+from supervising import FOREVER, ONCE, Noting, down, sh, state_of, supervise
 from support import in_child, need_root, readable
 
 from rawsys import raw
@@ -21,11 +21,6 @@ from rawsys.supervisor import Restart, Service, Supervisor
 
 IGNORES = "trap '' TERM HUP INT; echo >&3; while :; do sleep 0.01; done"
 """A shell that obeys SIGKILL alone; it is ready when it does."""
-
-
-def sh(name: str, code: str, **rules: Any) -> Service:
-    rules.setdefault("restart", ONCE)
-    return Service(name, ["sh", "-c", code], **rules)
 
 
 def grandchild_of(pid: int | None) -> int:
