@@ -221,6 +221,16 @@ def test_no_descriptor_is_left_when_a_leader_ends(own: bool) -> None:
     assert outcome.left == 0
 
 
+def test_a_look_that_was_asked_for_a_run_before_this_one_counts_nothing() -> None:
+    """It finds nothing of a group that is gone, when the next run has begun: that one is not over."""
+    outcome = supervise(
+        [Service("one", FOREVER)],
+        ("one", "running", lambda s: (s.named("one")[0].seen([]), s.loop.call_later(0.05, down, s))),
+    )
+    assert outcome.path("one") == ["starting", "running", "stopping", "stopped"]
+    assert outcome.left == 0
+
+
 def test_a_storm_of_short_runs_with_members_left() -> None:
     """Each run leaves a child that ends at about the same time: no run is taken for the one before it."""
     for own in (False, True):

@@ -235,21 +235,25 @@ def test_a_flood_delays_nobody(tmp_path: Path, floods: int) -> None:
             for pump in pumps:
                 pump.write.nonblocking = True
                 raw.fcntl(pump.write, 1031, CHUNK)  # F_SETPIPE_SZ; without privilege it stays smaller, and is as full
+
+            def turn() -> int:
+                for pump in pumps:
+                    while raw.write(pump.write, data, len(data)) > 0:
+                        pass
+                began = time.process_time()
+                supervisor.loop.turn(0)
+                return int((time.process_time() - began) * 1000)
+
+            for _ in range(3):  # all floods stand before the quiet one in the kernel's list
+                turn()
             worst = most = 0
             for _ in range(10):
+                size = silent.sink._written  # type: ignore[attr-defined]
                 raw.write(silent.write, b"line\n", 5)
                 turns = 0
-                size = silent.sink._written  # type: ignore[attr-defined]
-                while silent.sink._written == size:  # type: ignore[attr-defined]
-                    for pump in pumps:
-                        while raw.write(pump.write, data, len(data)) > 0:
-                            pass
-                    began = time.process_time()
-                    supervisor.loop.turn(0)
-                    most = max(most, int((time.process_time() - began) * 1000))
+                while silent.sink._written == size and turns <= 100:  # type: ignore[attr-defined]
+                    most = max(most, turn())
                     turns += 1
-                    if turns > 100:
-                        return 100, most
                 worst = max(worst, turns)
             for instance in supervisor.all():
                 supervisor.output.close_pumps(instance)

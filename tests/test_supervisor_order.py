@@ -41,7 +41,7 @@ def test_a_level_stops_side_by_side() -> None:
 
 
 def test_after_a_oneshot_waits_until_it_is_done() -> None:
-    services = [Service("web", FOREVER, after=["setup"]), sh("setup", "exit 0", oneshot=True)]
+    services = [Service("web", FOREVER, after=["setup"]), sh("setup", "sleep 0.1", oneshot=True)]
     outcome = supervise(services, ("web", "running", down))
     assert outcome.path("web") == ["waiting", "starting", "running", "stopping", "stopped"]
     assert outcome.order(("setup", "done"), ("web", "starting")) == [("setup", "done"), ("web", "starting")]
