@@ -24,9 +24,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="tiny rounds, which show that it works and claim nothing")
     made.add_argument("--rounds", type=int, metavar="N", help="rounds of each row")
     made.add_argument("--json", type=Path, metavar="FILE", help="write all figures, with every round")
-    made.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw the ratios (needs matplotlib)")
+    made.add_argument("--brief", action="store_true", help="leave the single rounds out of the JSON")
+    made.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw the ratios")
     made.add_argument(
-        "--from", dest="source", type=Path, metavar="FILE", help="measure nothing: print and draw this JSON"
+        "--from",
+        dest="source",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: print and draw these JSONs",
     )
     made.add_argument("--python", nargs="+", metavar="EXE", help="measure in these interpreters instead of this one")
     return made
@@ -60,6 +66,11 @@ def show(runs: Sequence[dict[str, Any]]) -> None:
         print("\n".join([*lines, report.closing(run["rows"])]))
 
 
+def without_rounds(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its medians and ratios only: what the table and the chart need."""
+    return {key: value for key, value in row.items() if key not in ("columns", "rounds")}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; its exit status."""
     arguments = parser().parse_args(argv)
@@ -68,13 +79,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.rounds:
         effort = harness.Effort(arguments.rounds, effort.batch_ns, effort.quick)
     if arguments.source:
-        runs = json.loads(arguments.source.read_text("utf-8"))["runs"]
+        runs = [run for file in arguments.source for run in json.loads(file.read_text("utf-8"))["runs"]]
         show(runs)
     elif arguments.python:
         options = ["--quick"] * arguments.quick + (["--rounds", str(arguments.rounds)] if arguments.rounds else [])
         runs = [run for python in arguments.python for run in measure_in(python, topics, options)]
     else:
         runs = [measure_here(topics, effort)]
+    if arguments.brief:
+        runs = [run | {"rows": [without_rounds(row) for row in run["rows"]]} for run in runs]
     if arguments.json:
         arguments.json.write_text(json.dumps({"format": 1, "runs": runs}) + "\n", "utf-8")
     if arguments.chart:

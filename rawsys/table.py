@@ -16,12 +16,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+__all__ = ["MEMORY", "NUMBERS", "STRINGS", "TABLE", "Argument", "Entry", "Extent", "Table", "parse"]
+
 SOURCE = Path(__file__).with_name("syscalls.tsv")
 
 MEMORY = frozenset({"in", "out", "inout", "any"})
 """Kinds of arguments that take a buffer, an address or None (``any`` also a plain number)."""
 STRINGS = frozenset({"path", "str", "strings"})
+"""Kinds that take text."""
 NUMBERS = frozenset({"fd", "dirfd", "size", "flags", "int", "mode", "pid", "uid", "gid", "signal", "offset", "addr"})
+"""Kinds that take a number."""
 
 # The kernel's own names for its numbers: signed, bits.  A name that is missing here is 64 bits and
 # unsigned only if it says so; `parse` refuses what it does not know, so that no width is guessed.
@@ -53,22 +57,34 @@ class Extent(NamedTuple):
     """
 
     form: str
+    """Which of the forms above."""
     argument: int
+    """The position of the argument that it depends on."""
     scale: int
+    """Bytes for each unit of that argument."""
     plus: int
+    """Bytes more, or bits fewer."""
     text: str
+    """As the row has it."""
 
 
 class Argument(NamedTuple):
     """One argument: its kind, the kernel's type and name, its width in bits, and its extent in memory."""
 
     name: str
+    """The kernel's name."""
     kind: str
+    """What it means: ``fd``, ``path``, ``out``, ``size``, ``flags``, ..."""
     ctype: str
+    """The type that the kernel declares."""
     bits: int
+    """Its width: 16, 32 or 64."""
     signed: bool
+    """Whether the kernel takes it as signed."""
     family: str | None
+    """The families of constants that it takes, joined by ``+``."""
     extent: Extent | None
+    """How much memory the kernel may touch there; None for a number, and where it is not known."""
 
     @property
     def direction(self) -> str | None:
@@ -88,18 +104,31 @@ class Entry(NamedTuple):
     """One system call: what its row of the table says."""
 
     number: int
+    """What goes into rax."""
     name: str
+    """The kernel's name."""
     since: str | None
+    """The first kernel with it, as ``5.6``."""
     status: str
+    """``live``, ``refused`` or ``reserved``."""
     returns: str
+    """What an answer that is no error means: ``int``, ``fd``, ``size``, ``addr``, ``none`` or ``never``."""
     fd_condition: str | None
+    """When the answer is a new descriptor, where that depends on the arguments."""
     may_block: bool
+    """Whether it may sleep or wait for a lock: then the GIL is released."""
     why_not: str | None
+    """Why it cannot block, where it cannot."""
     traits: frozenset[str]
+    """Further properties: ``thread`` (concerns the calling thread only), ``waits``, ``mm``, ``creds``, ...; see syscalls.tsv."""
     man: str | None
+    """Its page of the manual."""
     summary: str
+    """What it does, in a few words."""
     arguments: tuple[Argument, ...]
+    """In the kernel's order."""
     instead: str | None
+    """What to use where it is refused."""
 
     @property
     def live(self) -> bool:

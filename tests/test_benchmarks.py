@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
-from support import run_python
 
 from rawsys import bench
 
@@ -242,13 +242,10 @@ def test_json_has_machine_date_commit_and_every_round(
     assert capsys.readouterr().out == printed
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("matplotlib") is None, reason="matplotlib (the bench extra) is not installed"
-)
-def test_chart_is_drawn_without_a_background(tmp_path: Path) -> None:
-    """An SVG that a light and a dark page can carry; the same figures give the same file."""
+def test_chart_is_drawn_without_a_background(tmp_path: Path, main: Callable[[list[str]], int]) -> None:
+    """An SVG that a light and a dark page can carry, with its figures in words; the same figures give the same file."""
     peer = {
-        "name": "os.getpid()",
+        "name": "os.getpid() & <more>",
         "limit": False,
         "reach": "<= 1.05",
         "ns": 50.0,
@@ -256,27 +253,40 @@ def test_chart_is_drawn_without_a_background(tmp_path: Path) -> None:
         "met": True,
     }
     limit = peer | {"name": "C", "limit": True, "reach": "reported"}
-    row = {"topic": "calls", "name": "raw_getpid()", "peers": [peer, limit]}
-    run = {"machine": {"cpu": "a processor", "kernel": "6.1"}, "python": "3.11.0", "rows": [row]}
-    (tmp_path / "run.json").write_text(json.dumps([run, run]))
-    code = """
-        import json, pathlib, sys
-        sys.path.append(sys.argv[1])
-        from benchmarks import chart
-        place = pathlib.Path(sys.argv[2])
-        runs = json.loads((place / "run.json").read_text())
-        chart.draw(runs, place / "a.svg")
-        chart.draw(runs, place / "b.svg")
-    """  # in a process of its own: matplotlib keeps fonts open and starts threads
-    done = run_python(code, str(ROOT), str(tmp_path), flags=())
-    assert done.returncode == 0, done.stderr
+    row = {
+        "topic": "calls",
+        "name": "raw_getpid()",
+        "ns": 50.0,
+        "peers": [peer, limit],
+        "missing": [],
+        "rounds": [[1.0]],
+    }
+    machine = {"cpu": "a processor", "cpus": 2, "kernel": "6.1", "load": 0.0}
+    run = {"machine": machine, "python": "3.11.0", "date": "2026-01-02T03:04", "commit": "abc", "rows": [row]}
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps({"format": 1, "runs": [run]}))
+    options = ["--from", str(file), str(file), "--brief"]
+    assert main([*options, "--chart", str(tmp_path / "a.svg")]) == 0
+    assert main([*options, "--chart", str(tmp_path / "b.svg"), "--json", str(tmp_path / "brief.json")]) == 0
     text = (tmp_path / "a.svg").read_text()
     assert text == (tmp_path / "b.svg").read_text()
-    assert "fill: #ffffff" not in text
+    assert "<rect" not in text
+    picture = ET.fromstring(text)
+    words = picture.get("aria-label") or ""
+    assert "raw_getpid(): 1.00 and 1.00 of os.getpid() & <more>" in words
+    assert all(part in words for part in ("a processor", "2026-01-02", "abc"))
+    places = [float(x) for each in picture.iter() if (x := each.get("cx") or each.get("x"))]
+    assert all(0 <= place <= float(picture.get("width") or 0) for place in places)
+    assert not any(
+        "rounds" in row for run in json.loads((tmp_path / "brief.json").read_text())["runs"] for row in run["rows"]
+    )
 
 
-def test_without_matplotlib_the_chart_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One sentence, no traceback."""
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(SystemExit, match="needs matplotlib"):
-        importlib.import_module("benchmarks.chart").draw([], tmp_path / "x.svg")
+def test_the_run_that_the_docs_show_is_a_real_one() -> None:
+    """Not a quick one, of a clean tree, with every topic that there is measured or its absence explained."""
+    runs = json.loads((ROOT / "docs/data/benchmarks.json").read_text())["runs"]
+    for run in runs:
+        assert not run["quick"]
+        assert run["commit"]
+        assert not run["commit"].endswith("+")
+        assert len(run["rows"]) > 40

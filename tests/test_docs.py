@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -47,6 +48,22 @@ def test_readme_has_the_two_lines() -> None:
     lines = (ROOT / "README.md").read_text("utf-8").splitlines()
     assert "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/rawsys" in lines
     assert ".venv/bin/pip install -e '.[test]' && .venv/bin/pytest" in lines
+
+
+def test_the_figures_of_the_readme_are_those_of_the_run() -> None:
+    """Each row of the table of ratios has the medians of the run that the docs show, one for each interpreter."""
+    runs = json.loads((ROOT / "docs" / "data" / "benchmarks.json").read_text("utf-8"))["runs"]
+    figures: dict[tuple[str, str], list[str]] = {}
+    for run in runs:
+        for row in run["rows"]:
+            for peer in row.get("peers", ()):
+                figures.setdefault((row["name"], peer["name"]), []).append(f"{peer['ratio'][1]:.2f}")
+    table = (
+        (ROOT / "README.md").read_text("utf-8").partition("| operation | against | ratios |")[2].partition("\n\n")[0]
+    )
+    rows = re.findall(r"^\| (.+) \| (.+) \| ([\d. /]+) \|$", table, re.MULTILINE)
+    assert len(rows) > 10
+    assert [" / ".join(figures[name, peer]) for name, peer, _ in rows] == [shown for _, _, shown in rows]
 
 
 @pytest.mark.parametrize("page", [*PAGES, *(str(p.relative_to(ROOT)) for p in sorted((ROOT / "docs").rglob("*.md")))])

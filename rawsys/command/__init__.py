@@ -1,8 +1,10 @@
-"""Programs started as processes: `Command`, the `Child` that it gives, and where its streams go.
+"""Programs started as processes: `Command`, the `Child` that it gives, and where its streams go::
 
-status = Command("sh", "-c", "exit 3").run()
-out = Command("date").output(text=True)
-with Command("cat", stdin=PIPE, stdout=PIPE).spawn() as child: ...
+    status = Command("sh", "-c", "exit 3").run()
+    out = Command("date").output(text=True)
+    with Command("cat", stdin=PIPE, stdout=PIPE).spawn() as child: ...
+
+A command is started as often as one likes, from any thread.
 """
 
 from __future__ import annotations

@@ -31,8 +31,11 @@ class Output(NamedTuple):
     """How a command ended, and what it wrote: bytes, or str where text was asked for; None for what was not captured."""
 
     status: ExitStatus
+    """How it ended."""
     stdout: Any
+    """What it wrote there; None where that was not captured."""
     stderr: Any
+    """The same of standard error."""
 
 
 class Command(Attributes):

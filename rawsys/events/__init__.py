@@ -2,7 +2,7 @@
 
 `Epoll` waits for many descriptors, `TimerFd` is a clock that can be waited for, `Inotify` tells what happens to files.
 `EventLoop` calls a function for each source that is ready, and at the times it was told: any `Fd`, a `Pid` (its end), a
-`SignalFd`, `SignalFlag` or `SignalQueue`, a socket.  It sleeps until something happens; there is no tick.
+`SignalFd`, `SignalFlag` or `SignalQueue`, a socket.  It sleeps until something happens; there is no tick::
 
     with EventLoop() as loop, Command("sleep", "1").spawn() as child:
         loop.register(child, lambda source, events: loop.stop())

@@ -1,7 +1,7 @@
 """Descriptors that are owned: closed once, never used afterwards, never a stranger's.
 
 `Fd` is the owner that people work with; checked calls (`rawsys.syscalls`) give one for each new descriptor, and
-every call of rawsys takes one where it takes a number.  `Handle` is the base of all owners that hold a descriptor.
+every call of rawsys takes one where it takes a number.  `Handle` is the base of all owners that hold a descriptor::
 
     with Fd.open("/etc/hostname") as file:
         name = file.read_all()

@@ -2,7 +2,7 @@
 
 `Mapping` owns a range of this process's memory.  `SharedMemory` is one that other processes map too, found by a
 descriptor or a name.  `memfd` makes a file in memory, which can be sealed.  `read_memory` and `write_memory` copy from and
-to another process.  `auxv` tells what the kernel told this program when it began.
+to another process.  `auxv` tells what the kernel told this program when it began::
 
     with Mapping(4096, guard=True) as memory:
         memory[:5] = b"hello"

@@ -22,21 +22,37 @@ class Credentials(NamedTuple):
     """All that the kernel keeps of who a thread is; the sets are frozensets of capability numbers (CAP constants)."""
 
     uid: int
+    """The real user: who started it."""
     euid: int
+    """The effective user: whose rights it has."""
     suid: int
+    """The saved user: whose rights it may take again."""
     fsuid: int
+    """The user whose rights it has with files."""
     gid: int
+    """The real group."""
     egid: int
+    """The effective group."""
     sgid: int
+    """The saved group."""
     fsgid: int
+    """The group whose rights it has with files."""
     groups: tuple[int, ...]
+    """The supplementary groups."""
     effective: frozenset[int]
+    """Capabilities in force."""
     permitted: frozenset[int]
+    """Capabilities that may be put in force."""
     inheritable: frozenset[int]
+    """Capabilities that an exec may keep."""
     bounding: frozenset[int]
+    """Capabilities that an exec can give at most."""
     ambient: frozenset[int]
+    """Capabilities that an exec of an ordinary program keeps."""
     securebits: int
+    """SECBIT constants: what root is not."""
     no_new_privs: bool
+    """Whether an exec gives no new rights any more."""
 
 
 def credentials() -> Credentials:

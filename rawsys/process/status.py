@@ -19,14 +19,17 @@ class Usage(NamedTuple):
     max_rss: int
     """The most memory that was resident at once, in bytes."""
     minor_faults: int
+    """Page faults that memory could serve."""
     major_faults: int
-    """Page faults without and with a read from a device."""
+    """Page faults with a read from a device."""
     blocks_in: int
+    """Reads from devices, in blocks of 512 bytes."""
     blocks_out: int
-    """Reads and writes of devices, in blocks of 512 bytes."""
+    """Writes to devices, in blocks of 512 bytes."""
     voluntary_switches: int
+    """How often it gave the processor away."""
     involuntary_switches: int
-    """How often it gave the processor away, and how often it was taken from it."""
+    """How often the processor was taken from it."""
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray) -> Usage:

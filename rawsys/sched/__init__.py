@@ -55,8 +55,11 @@ class Policy(NamedTuple):
     """A scheduling policy, its real-time priority (0 for the others), and whether children fall back to the default."""
 
     policy: constants.Sched
+    """A SCHED constant."""
     priority: int
+    """1 to 99 for the real-time policies, else 0."""
     reset_on_fork: bool
+    """Whether children begin with the default policy."""
 
 
 # ---- affinity ----

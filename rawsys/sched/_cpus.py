@@ -13,10 +13,13 @@ class Cache(NamedTuple):
     """A cache of a CPU; sizes in bytes, None for what the kernel does not tell."""
 
     level: int
+    """1 for the one next to the CPU."""
     kind: str
     """``Data``, ``Instruction`` or ``Unified``."""
     size: int | None
+    """Bytes."""
     line_size: int | None
+    """Bytes of a line."""
     shared_with: frozenset[int]
     """The CPUs that use it, this one included."""
 
@@ -25,22 +28,28 @@ class Cpu(NamedTuple):
     """Where a CPU lies; None for what the kernel does not tell (an offline CPU, a container without /sys)."""
 
     number: int
+    """As in an affinity."""
     core: int | None
     """Number of the core within its package."""
     package: int | None
+    """Number of the socket."""
     node: int | None
     """NUMA node."""
     siblings: frozenset[int]
     """CPUs on the same core (hyper-threads), this one included."""
     caches: tuple[Cache, ...]
+    """The caches that serve it, the nearest first."""
 
 
 class Cpus(NamedTuple):
     """The CPUs of this machine: numbers that the calling thread may run on, that are online, and each one's place."""
 
     allowed: frozenset[int]
+    """Those that the calling thread may run on."""
     online: frozenset[int]
+    """Those that are there and switched on."""
     topology: dict[int, Cpu]
+    """Where each one online lies, by its number."""
 
 
 def parse_list(text: str) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""A process supervisor, built on the rest of rawsys as anybody could build one.
+"""A process supervisor, built on the rest of rawsys as anybody could build one::
 
     s = Supervisor()
     s.add(Service("worker", ["sleep", "10"], restart=Restart("always", limit=3, window=None, retry_after=None)))

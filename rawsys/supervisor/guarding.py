@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _SEQPACKET, _NONBLOCK, _UNIX = 5, 0o4000, 1
 _EPOLLOUT = 4
 _NOFILE = 7
+_ROOM = 4096
+"""Bytes of a message at most; keys are shorter by far."""
 _LONGEST = 60.0
 """Seconds between two guardians at most, where the first one died soon, or could not be started."""
 
@@ -43,6 +45,8 @@ class Guard:
         self._socket: Fd | None = None
         self._queue: deque[tuple[bytes, Fd | None]] = deque()
         """What the socket did not take yet; the descriptors are copies of ours."""
+        self._released: dict[str, None] = {}
+        """Keys of groups that are gone, which it is not told of yet."""
         self.child: Child | None = None
         self._start()
 
@@ -97,12 +101,22 @@ class Guard:
         return 0 if self.child is None else self.child.pid
 
     def hold(self, key: str, group: int, pidfd: Handle, cgroup: str) -> None:
-        """Hand a leader over."""
+        """Hand a leader over; it takes the place of what was held by that key."""
+        self._released.pop(key, None)
         self._send(f"+{key} {group} {cgroup}".encode("utf-8", "surrogateescape"), pidfd)
 
     def release(self, key: str) -> None:
-        """Its group is gone."""
-        self._send(f"-{key}".encode(), None)
+        """Its group is gone: told with all others of this turn, for nothing can be killed through it any more."""
+        if not self._released:
+            self._loop.call_soon(self._tell_released)
+        self._released[key] = None
+
+    def _tell_released(self) -> None:
+        keys, self._released = " ".join(self._released), {}
+        while keys:
+            end = len(keys) if len(keys) <= _ROOM else keys.rindex(" ", 0, _ROOM)
+            self._send(f"-{keys[:end]}".encode(), None)
+            keys = keys[end:].lstrip()
 
     def _send(self, data: bytes, pidfd: Handle | None) -> None:
         if self._socket is None:
