@@ -196,9 +196,10 @@ def test_only_its_own_group_is_heard() -> None:
 def test_what_a_left_over_says_after_the_end_of_its_leader_does_no_harm() -> None:
     """READY=1 and a triggered watchdog from a member of the group, when the leader is gone and the group is being ended."""
     code = (
-        "say('READY=1'); signal.signal(signal.SIGTERM, signal.SIG_IGN); end, begin = os.pipe()\n"
-        "if os.fork(): os._exit(0)\n"
-        "import time; os.close(begin); os.read(end, 1)\n"
+        "import select, time; end, begin = os.pipe(); leader = os.getpid()\n"
+        "say('READY=1'); signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "if os.fork(): os.read(end, 1); os._exit(0)\n"
+        "fd = os.pidfd_open(leader); os.write(begin, b'x'); select.select([fd], [], [])\n"
         "for _ in range(50): say('READY=1', 'WATCHDOG=trigger'); time.sleep(0.002)"
     )
     outcome = supervise([talker("one", code, stop=["TERM", 0.3, "KILL"])], exit_when="all-done")
