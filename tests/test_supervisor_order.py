@@ -199,7 +199,7 @@ def test_what_a_left_over_says_after_the_end_of_its_leader_does_no_harm() -> Non
         "import select, time; end, begin = os.pipe(); leader = os.getpid()\n"
         "say('READY=1'); signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "if os.fork(): os.read(end, 1); os._exit(0)\n"
-        "fd = os.pidfd_open(leader); os.write(begin, b'x'); select.select([fd], [], [])\n"
+        "fd = os.pidfd_open(leader); os.write(begin, b'x'); select.select([fd], [], []); time.sleep(0.05)\n"
         "for _ in range(50): say('READY=1', 'WATCHDOG=trigger'); time.sleep(0.002)"
     )
     outcome = supervise([talker("one", code, stop=["TERM", 0.3, "KILL"])], exit_when="all-done")
