@@ -52,13 +52,13 @@ def tell(tid: int, when: str) -> None:
     print(f"pid {tid}'s {when} scheduling priority: {policy.priority}")
 
 
-def change(tid: int, policy: int, text: str, reset: bool) -> None:
+def change(what: str, tid: int, policy: int, text: str, reset: bool) -> None:
     """Give a thread another policy."""
     priority = number(text, "priority")
     least, most = limits(policy)
     if not least <= priority <= most:
         raise Failed(f"unsupported priority value for the policy: {priority}: see --max for valid range")
-    with trying(f"set pid {tid}'s policy"):
+    with trying(f"set {what} {tid}'s policy"):
         sched.set_policy(policy, priority, tid, reset_on_fork=reset)
 
 
@@ -71,13 +71,13 @@ def chrt(words: list[str]) -> list[str]:
     policy = next((POLICIES[letter] for letter in POLICIES if letter in options), Sched.SCHED_RR)
     reset, verbose = "R" in options, "v" in options
     if "p" not in options:
-        change(0, policy, rest[0], reset)
+        change("pid", 0, policy, rest[0], reset)
         return rest[1:]
     for tid in threads(options, number(rest[-1], "PID")):
         if len(rest) == 1 or verbose:
             tell(tid, "current")
         if len(rest) == 2:
-            change(tid, policy, rest[0], reset)
+            change("tid" if "a" in options else "pid", tid, policy, rest[0], reset)
             if verbose:
                 tell(tid, "new")
     return []

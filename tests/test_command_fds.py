@@ -206,18 +206,22 @@ def test_any_numbers_are_right_in_one_command(tmp_path: Path, targets: list[int]
 
 
 def test_steps_are_kept_while_the_shape_is_the_same(tmp_path: Path) -> None:
-    """Pipes, files and a directory's descriptor come under other numbers at the next spawn: the same steps serve."""
+    """Pipes, files and a directory's descriptor come under other numbers at the next spawn: the same steps serve.
+
+    They are kept from the second spawn on.
+    """
     with Fd.open(tmp_path, os.O_DIRECTORY) as place:
         command = Command("pwd", stdin=PIPE, stdout=PIPE, stderr=tmp_path / "err", cwd=place, extra_env={"A": "1"})
         plans, between = [], []
-        for _ in range(3):
+        for _ in range(4):
             with command.spawn() as child:
                 assert child.communicate() == (f"{tmp_path}\n".encode(), None)
             plans.append(command._compiled)
             between.append(os.open("/dev/null", os.O_RDONLY))
         for fd in between:
             os.close(fd)
-    assert plans[0] is not None and plans[0] is plans[1] is plans[2]
+    assert plans[0] is None
+    assert plans[1] is not None and plans[1] is plans[2] is plans[3]
 
 
 def test_a_failing_step_shows_the_numbers_of_its_own_spawn() -> None:

@@ -62,9 +62,9 @@ def both(tool: str, *arguments: str, **more: Any) -> tuple[tuple[int, bytes, lis
 
 
 def until_asleep(pid: int) -> None:
-    """Wait until a process waits for something."""
+    """Wait until a process waits for something, or is a zombie."""
     process = proc.Process(pid)
-    while process.stat().state != "S":
+    while process.stat().state not in "SZ":
         os.sched_yield()
 
 
@@ -177,10 +177,13 @@ def test_timeout_in_a_session_of_its_own() -> None:
 def test_timeout_leaves_others_alone_in_the_foreground() -> None:
     """With --foreground only the command gets the signal; what it has started lives on."""
     for command in commands("timeout"):
-        process = started([*command, "--foreground", "0.3", "sh", "-c", "sleep 20 >&- 2>&- & echo $!; wait"])
-        status, out, _ = ended(process)
-        assert status == 124
-        with Pid.open(int(out)) as left:
+        process = started([*command, "--foreground", "20", "sh", "-c", "sleep 20 >&- 2>&- & echo $!; wait"])
+        assert process.stdout
+        number = int(process.stdout.readline())
+        until_asleep(process.pid)
+        os.kill(process.pid, signal.SIGALRM)
+        assert ended(process)[0] == 124
+        with Pid.open(number) as left:
             assert left.is_running()
             left.kill()
 

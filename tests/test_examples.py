@@ -110,11 +110,11 @@ SHAPES = {
     "6_memory": rf"""
         The address space of .+, process \d+; high addresses first
         (?:.*\n)*── stack: .* ─+
-        (?:.*\n)*    {_HEX}  ◄ a variable on the stack
+        (?:.*\n)* +{_HEX}  ◄ a variable on the stack
         (?:.*\n)*── mapped memory: .* ─+
-        (?:.*\n)*    {_HEX}  ◄ a large malloc
+        (?:.*\n)* +{_HEX}  ◄ a large malloc
         (?:.*\n)*── heap: .* ─+
-        (?:.*\n)*    {_HEX}  ◄ a small malloc
+        (?:.*\n)* +{_HEX}  ◄ a small malloc
         (?:.*\n)*── program: .* ─+
         (?:.*\n)*T code  R constants  D data  B BSS  .*
         .*

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import faulthandler
 import mmap
 import os
 import pickle
+import resource
 import shutil
 import signal
 import subprocess
@@ -39,6 +41,7 @@ from rawsys.signals import (
     SignalFlag,
     SignalQueue,
     SignalSet,
+    alternate_stack,
     on_signal,
     raise_signal,
     raw_sigaction,
@@ -112,8 +115,6 @@ def test_nodefer_and_resethand(probe: ctypes.CDLL) -> None:
 @put_back()
 def test_handlers_of_others_go_back(probe: ctypes.CDLL) -> None:
     """Case 90: the actions of CPython, faulthandler and libc's sigaction have the same 32 bytes after ours."""
-    import faulthandler
-
     libc = ctypes.CDLL(None)
     signal.signal(SIGUSR1, lambda *_: None)
     faulthandler.register(SIGUSR2, file=2, chain=True)
@@ -354,6 +355,25 @@ def test_true_faults_come_once(probe: ctypes.CDLL, number: int) -> None:
         return found
 
     assert in_child(test) == [(number, True, True)] * 2
+
+
+@everywhere
+def test_stack_overflow_is_handled_on_the_alternate_stack(probe: ctypes.CDLL) -> None:
+    """Case 85: a Program reports a true stack overflow, since it runs on the other stack; then the process dies of it."""
+    reading, writing = os.pipe()
+
+    def test() -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        faulthandler.disable()  # it would print from a stack of its own
+        program = rawsys.Program()
+        program.write(writing, b"overflow", 8)
+        with alternate_stack(), on_signal(SIGSEGV, program):
+            probe.overflow(1)
+
+    end = run_child(test)
+    os.close(writing)
+    with open(reading, "rb") as file:
+        assert (end.exitcode, file.read()) == (-SIGSEGV, b"overflow")
 
 
 @everywhere

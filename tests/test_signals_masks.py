@@ -15,11 +15,11 @@ from collections.abc import Callable
 
 import pytest
 from signal_places import everywhere, put_back
-from support import in_child, run_child, until_blocked
+from support import in_child, until_blocked
 
 import rawsys
 from rawsys import Fd, raw
-from rawsys.constants import CLOCK_REALTIME, SIGALRM, SIGCHLD, SIGHUP, SIGRTMIN, SIGSEGV, SIGTERM, SIGUSR1, SIGUSR2
+from rawsys.constants import CLOCK_REALTIME, SIGALRM, SIGCHLD, SIGHUP, SIGRTMIN, SIGTERM, SIGUSR1, SIGUSR2
 from rawsys.errors import BusyError, ClosedError
 from rawsys.signals import (
     SignalCounter,
@@ -395,38 +395,6 @@ def test_alternate_stack_belongs_to_its_thread() -> None:
             alternate_stack(wrong)
     with pytest.raises(TypeError):
         alternate_stack(1e6)  # type: ignore[arg-type]
-
-
-@everywhere
-def test_stack_overflow_is_handled_on_it() -> None:
-    """Case 85: a Program reports a true stack overflow of C code, since it runs on the other stack."""
-    reading, writing = os.pipe()
-
-    def test() -> None:
-        import ctypes
-
-        from rawsys.signals import on_signal
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        program = rawsys.Program()
-        program.write(writing, b"overflow", 8)
-        with alternate_stack(), on_signal(SIGSEGV, program):
-            libc = ctypes.CDLL(None)
-            compare = ctypes.CFUNCTYPE(ctypes.c_int)
-            again = compare(lambda: again())
-            import sys
-
-            sys.setrecursionlimit(10**9)
-            again()
-        del libc
-
-    end = run_child(test, deadline=30)
-    os.close(writing)
-    with open(reading, "rb") as file:
-        text = file.read()
-    if end.exitcode == 0 and not text:
-        pytest.skip("this interpreter ends the recursion by itself")
-    assert (end.exitcode, text) == (-SIGSEGV, b"overflow")
 
 
 # ---- timers ----

@@ -70,4 +70,8 @@ class RealOutput(SphinxDirective):
 def setup(app: Sphinx) -> dict[str, object]:
     """Called by Sphinx."""
     app.add_directive("real-output", RealOutput)
+    app.connect(
+        "builder-inited", lambda app: app.config.html_static_path.append(str(Path(__file__).with_name("static")))
+    )
+    app.add_css_file("real_output.css")
     return {"parallel_read_safe": True}

@@ -40,7 +40,7 @@ class Attributes:
 
     __slots__ = (
         "_argv", "_changes_credentials", "_compiled", "_cpus", "_defaults", "_env", "_executable", "_extra_env",
-        "_ioprio", "_limits", "_mask", "_variants", "_varies", "_wiring", "affinity", "argv", "argv0", "capabilities", "cgroup",
+        "_ioprio", "_limits", "_mask", "_started", "_variants", "_varies", "_wiring", "affinity", "argv", "argv0", "capabilities", "cgroup",
         "controlling_tty", "cwd", "default_signals", "env", "executable", "extra_env", "fds", "group", "groups",
         "ioprio", "namespaces", "new_session", "nice", "no_new_privs", "oom_score_adj", "parent_death_any_thread",
         "parent_death_signal", "personality", "pid_variable", "process_group", "rlimits", "root", "scheduling", "securebits",
@@ -98,6 +98,9 @@ class Attributes:
     _compiled: tuple[tuple[object, ...], Plan] | None
     """The plan of the last spawn, where another spawn may use it too, and what it depended on."""
 
+    _started: bool
+    """It was started before."""
+
     _variants: dict[tuple[str, ...], Command]
     """With pipes for these streams, as output() starts it."""
     _varies: bool
@@ -109,6 +112,7 @@ class Attributes:
 
     def _check(self) -> None:
         self._compiled = None
+        self._started = False
         self._variants = {}
         self._check_program()
         self._check_streams()

@@ -73,8 +73,12 @@ def strings(variables: Mapping[bytes, bytes]) -> list[bytes]:
 
 def block(env: dict[bytes, bytes] | None, extra: dict[bytes, bytes] | None) -> tuple[dict[bytes, bytes], list[bytes]]:
     """All variables of the child, and the same as strings."""
-    if env is None and not extra:
-        return inherited()
+    if env is None:
+        ours, known = inherited()
+        if not extra:
+            return ours, known
+        if ours.keys().isdisjoint(extra):  # the strings of ours are shared by all commands that add to them
+            return {**ours, **extra}, [*known, *strings(extra)]
     whole = {**(inherited()[0] if env is None else env), **(extra or {})}
     return whole, strings(whole)
 

@@ -59,7 +59,8 @@ def plan(command: Command, wiring: Wiring) -> Plan:
     """The plan for a spawn now.
 
     A Program runs as often as one likes, with other descriptors too, so the last plan is kept with its command and
-    serves again where all that it depends on is the same; not where it depends on more than can be compared.
+    serves again where all that it depends on is the same; not where it depends on more than can be compared.  It is kept
+    from the second spawn on: it takes 8 kB, and most commands, and most services, are started once.
     """
     # The strings are the same object as long as the environment is the same; tell that from another list in its place
     # by keeping it: it is among the key's parts.
@@ -73,8 +74,9 @@ def plan(command: Command, wiring: Wiring) -> Plan:
     if known is not None and known[0][0] is now[0] and known[0][1:] == now[1:]:
         return known[1]
     made = Plan(command, wiring)
-    if not command._varies:
+    if command._started and not command._varies:
         command._compiled = (now, made)
+    command._started = True
     return made
 
 

@@ -1,6 +1,7 @@
 /* Building a Program: a step is checked when it is added, as far as its arguments are known then. */
 #include "build.h"
 
+#include <stddef.h>
 #include <string.h>
 
 PyObject *rs_no_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -371,6 +372,21 @@ static int expect(struct rs_step *step, PyObject *answer)
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* What a step's constant arguments hold, in no more memory than that takes: most hold nothing or one object, and a
+ * process may keep thousands of programs.  A Py_buffer stays where it was filled: it may point into itself. */
+static struct rs_call *fitted(struct rs_call *call)
+{
+    if (!call->pins && !call->copies) {
+        PyMem_Free(call);
+        return NULL;
+    }
+    for (unsigned i = 0; i < call->pins; i++)
+        if (call->pin[i].what == RS_PIN_VIEW)
+            return call;
+    struct rs_call *small = PyMem_Realloc(call, offsetof(struct rs_call, pin) + call->pins * sizeof *call->pin);
+    return small ? small : call;
+}
+
 /* _add(number, args, always, retry, allow, expected=None) -> Step */
 static PyObject *add_step(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
@@ -395,7 +411,7 @@ static PyObject *add_step(PyObject *object, PyObject *const *args, Py_ssize_t co
     }
     step.flags |= (PyObject_IsTrue(args[2]) ? RS_ALWAYS : 0) | (PyObject_IsTrue(args[3]) ? RS_RETRY : 0);
     uint32_t index = self->program->count++;
-    self->pinned[index] = call;
+    self->pinned[index] = fitted(call);
     self->program->step[index] = step;
     self->blocks |= (row->flags & RS_BLOCKS) != 0;
     self->ends_in_exec |= is_exec(row);
@@ -438,7 +454,8 @@ static void dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
     for (uint32_t i = 0; self->program && i < self->program->count; i++) {
-        rs_finish(self->pinned[i]);
+        if (self->pinned[i])
+            rs_finish(self->pinned[i]);
         PyMem_Free(self->pinned[i]);
     }
     for (uint32_t i = 0; i < self->parameters; i++)

@@ -41,10 +41,10 @@ class Group:
     def leader_ended(self) -> None:
         """Reap the leader, where the group can be held without it."""
         if by_pidfd(self.leader):
-            self._held = Fd(
-                raw.fcntl(self.leader, 1030, 0)
-            )  # F_DUPFD_CLOEXEC; taken before the reaping closes the pidfd
-            self.leader.poll()
+            copy = raw.fcntl(self.leader, 1030, 0)  # F_DUPFD_CLOEXEC; taken before the reaping closes the pidfd
+            if copy >= 0:  # else no descriptor is left, and the leader pins its number as on an older kernel
+                self._held = Fd(copy)
+                self.leader.poll()
 
     def send(self, signal: int) -> bool:
         """Signal all members; False when there is none."""

@@ -1,10 +1,10 @@
 """The guardian: a tiny process that ends what the supervisor started, should the supervisor itself be killed.
 
-It is this file, run by the interpreter with nothing but built-in modules: no site, no imports from disk.  It waits at the
+It is this file, run by the interpreter with nothing but modules in C: no site, no Python from the disk.  It waits at the
 other end of a Unix socket, over which it is handed the pidfd of each leader as soon as there is one, and told when the
 group is gone.  When the socket ends, its peer is dead or done: it kills each group that it still holds, and its cgroup.
 
-Messages (SOCK_SEQPACKET): ``+KEY GROUP CGROUP`` with a pidfd, ``-KEY``.
+Messages (SOCK_SEQPACKET): ``+KEY GROUP CGROUP`` with a pidfd, ``-KEY KEY ...``.
 """
 
 import _signal  # type: ignore[import-not-found]  # of the interpreter itself: typeshed knows signal only
@@ -67,13 +67,13 @@ def watch(number: int) -> dict[str, tuple[int, int, str]]:
         if not data:
             return held
         text = data.decode("utf-8", "surrogateescape")
-        if text[0] == "-":
-            pidfd, _, _ = held.pop(text[1:], (-1, 0, ""))
+        key, _, rest = text[1:].partition(" ")
+        for gone in text[1:].split(" ") if text[0] == "-" else (key,):  # a new group takes the place of the one before
+            pidfd, _, _ = held.pop(gone, (-1, 0, ""))
             if pidfd >= 0:
                 posix.close(pidfd)
-            continue
-        key, group, cgroup = text[1:].split(" ", 2)
         if control:
+            group, _, cgroup = rest.partition(" ")
             held[key] = int.from_bytes(control[0][2][:4], "little"), int(group), cgroup
 
 

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from pathlib import Path
+from time import monotonic
 
 from rawsys import raw
 from rawsys.command import NULL, Command
 from rawsys.fd import Fd
 from rawsys.process import rlimit
+from rawsys.supervisor.change import Notice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rawsys.command import Child
-    from rawsys.events import EventLoop
+    from rawsys.events import EventLoop, Timer
     from rawsys.fd import Handle
 
 _SEQPACKET, _NONBLOCK, _UNIX = 5, 0o4000, 1
 _EPOLLOUT = 4
 _NOFILE = 7
+_ROOM = 4096
+"""Bytes of a message at most; keys are shorter by far."""
+_LONGEST = 60.0
+"""Seconds between two guardians at most, where the first one died soon, or could not be started."""
 
 
 class Guard:
     """The guardian process and the socket to it."""
 
-    def __init__(self, loop: EventLoop, died: Callable[[], None]) -> None:
+    def __init__(self, loop: EventLoop, died: Callable[[], None], report: Callable[[Notice], object]) -> None:
         self._loop = loop
         self._died = died
+        self._report = report
+        self._replaced = -_LONGEST
+        self._delay = 0.0
+        """One that dies soon after its start is replaced later and later: it does not keep us busy."""
+        self._timer: Timer | None = None
+        self._socket: Fd | None = None
         self._queue: deque[tuple[bytes, Fd | None]] = deque()
         """What the socket did not take yet; the descriptors are copies of ours."""
+        self._released: dict[str, None] = {}
+        """Keys of groups that are gone, which it is not told of yet."""
         self.child: Child | None = None
         self._start()
 
@@ -40,9 +55,9 @@ class Guard:
         try:
             with theirs:
                 hard = rlimit(_NOFILE).hard
+                # No other argv[0]: by its own path the interpreter finds its modules, of which _socket may be a file.
                 command = Command(
                     sys.executable, "-I", "-S", "-X", "utf8=0", str(Path(__file__).with_name("guardian.py")),
-                    argv0="rawsys-guardian", executable=sys.executable,
                     stdin=NULL, stdout=NULL, stderr=NULL, fds={3: theirs}, cwd="/", new_session=True,
                     signal_mask=range(1, 32), rlimits={_NOFILE: (hard, hard)},
                 )  # fmt: skip
@@ -57,11 +72,28 @@ class Guard:
     def _ended(self, child: Child, _: int) -> None:
         """Somebody killed the guardian: another one takes its place, and is told everything again."""
         self._loop.unregister(child)
-        child.poll()
-        self._forget_queue()
-        self._socket.close()
-        self._start()
-        self._died()
+        status = child.poll()
+        self._let_go()
+        self._report(Notice.now("guardian", f"it has {status}; another one takes its place"))
+        if monotonic() - self._replaced > _LONGEST:
+            self._delay = 0.0
+            self._replace()
+        else:
+            self._later()
+
+    def _later(self) -> None:
+        self._delay = min(max(1.0, self._delay * 2), _LONGEST)
+        self._timer = self._loop.call_later(self._delay, self._replace)
+
+    def _replace(self) -> None:
+        self._replaced = monotonic()
+        try:
+            self._start()
+            self._died()
+        except OSError as error:  # no process or descriptor is to be had now: the services run on meanwhile
+            self._report(Notice.now("guardian", f"it cannot be started: {error}; tried again"))
+            self._let_go()
+            self._later()
 
     @property
     def pid(self) -> int:
@@ -69,23 +101,34 @@ class Guard:
         return 0 if self.child is None else self.child.pid
 
     def hold(self, key: str, group: int, pidfd: Handle, cgroup: str) -> None:
-        """Hand a leader over."""
+        """Hand a leader over; it takes the place of what was held by that key."""
+        self._released.pop(key, None)
         self._send(f"+{key} {group} {cgroup}".encode("utf-8", "surrogateescape"), pidfd)
 
     def release(self, key: str) -> None:
-        """Its group is gone."""
-        self._send(f"-{key}".encode(), None)
+        """Its group is gone: told with all others of this turn, for nothing can be killed through it any more."""
+        if not self._released:
+            self._loop.call_soon(self._tell_released)
+        self._released[key] = None
+
+    def _tell_released(self) -> None:
+        keys, self._released = " ".join(self._released), {}
+        while keys:
+            end = len(keys) if len(keys) <= _ROOM else keys.rindex(" ", 0, _ROOM)
+            self._send(f"-{keys[:end]}".encode(), None)
+            keys = keys[end:].lstrip()
 
     def _send(self, data: bytes, pidfd: Handle | None) -> None:
+        if self._socket is None:
+            return  # there is none now; the next one is told everything
         if self._queue or not self._sent(data, pidfd):
-            copy = (
-                None if pidfd is None else Fd(raw.fcntl(pidfd, 1030, 0))
-            )  # F_DUPFD_CLOEXEC: it may be reaped meanwhile
+            copy = None if pidfd is None else _copy(pidfd)  # it may be reaped meanwhile
             if not self._queue:
                 self._loop.register(self._socket, self._writable, _EPOLLOUT)
             self._queue.append((data, copy))
 
     def _sent(self, data: bytes, pidfd: Handle | None) -> bool:
+        assert self._socket is not None
         try:
             self._socket.send_fds(data, () if pidfd is None else (pidfd,))
         except (BlockingIOError, BrokenPipeError, ConnectionResetError):
@@ -104,22 +147,36 @@ class Guard:
             self._queue.popleft()
             if copy is not None:
                 copy.close()
+        assert self._socket is not None
         self._loop.unregister(self._socket)
 
-    def _forget_queue(self) -> None:
-        if self._queue:
-            self._loop.unregister(self._socket)
+    def _let_go(self) -> None:
+        """End the guardian, before the socket: at whose end it would kill what it holds.  What it was not told is forgotten."""
+        if self.child is not None:
+            if self.child in self._loop:
+                self._loop.unregister(self.child)
+            self.child.kill()
+            self.child.wait()
+            self.child = None
+        if self._socket is not None:
+            if self._queue:
+                self._loop.unregister(self._socket)
+            self._socket.close()
+            self._socket = None
         while self._queue:
             copy = self._queue.popleft()[1]
             if copy is not None:
                 copy.close()
 
     def close(self) -> None:
-        """Nothing is to be guarded any more: the guardian sees the end of the socket and ends."""
-        self._forget_queue()
-        self._socket.close()
-        if self.child is not None:
-            if self.child in self._loop:
-                self._loop.unregister(self.child)
-            self.child.wait()
-            self.child = None
+        """Nothing is to be guarded any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._let_go()
+
+
+def _copy(handle: Handle) -> Fd:
+    number = raw.fcntl(handle, 1030, 0)  # F_DUPFD_CLOEXEC
+    if number < 0:
+        raise OSError(-number, os.strerror(-number))
+    return Fd(number)

@@ -55,7 +55,7 @@ class Init:
 
     def __init__(self, loop: EventLoop, child: Child, group: bool) -> None:
         self._loop, self._child, self._group = loop, child, group
-        self._orphans = Orphans(lambda pid: pid == child.pid, lambda pid: False)
+        self._orphans = Orphans(lambda pid: pid == child.pid)
         self._interrupts = 0
         self.code = 0
         self._terminal = _foreground_of(0)

@@ -82,12 +82,22 @@ class Instance(Machine):
         except (LookupError, ValueError, TypeError) as error:
             raise OSError(errno.EINVAL, str(error)) from error
         self.child, self.pid, self.group = child, child.pid, Group(child)
-        self._world.remains.hold(self, child)
-        self._world.loop.register(child, self._leader_ended)
+        self.status_text = ""
+        try:
+            self._world.loop.register(child, self._leader_ended)
+            self._world.remains.hold(self, child)
+        except OSError:  # it runs and cannot be watched: another one would come beside it
+            self._close_ready_end()
+            self.end_now()
+            raise
 
     def _spawn(self) -> Child:
         if self._command is None:
-            self._command = self._prepare()
+            try:
+                self._command = self._prepare()
+            except BaseException:
+                self._unprepare()
+                raise
         if self.service.ready.kind != "fd":
             return self._command.spawn()
         read, write = Fd.pipe()
@@ -106,7 +116,7 @@ class Instance(Machine):
     def _prepare(self) -> Command:
         """The Command of all its starts."""
         world, service = self._world, self.service
-        self._forget_command()  # of a service that was another one before
+        self._unprepare()  # what a service that was another one before has left
         given: dict[str, Any] = dict(world.command_attributes(service))
         env = {"RAWSYS_MARK": world.remains.mark(self)}
         if service.log is not None:
@@ -130,6 +140,16 @@ class Instance(Machine):
             given["pid_variable"] = "LISTEN_PID"
         return service.command_for(self.number, env, **given)
 
+    def _unprepare(self) -> None:
+        """Release what it keeps over its runs."""
+        self._command = None
+        if self._notify is not None:
+            if self._notify in self._world.loop:
+                self._world.loop.unregister(self._notify)
+            self._notify.close()
+            self._notify = None
+        self._world.output.close_pumps(self)
+
     def send(self, signal: int) -> None:
         """Signal what is left of it; a stopped process is continued, so that it can take the signal."""
         if self.group is None:
@@ -139,7 +159,9 @@ class Instance(Machine):
             if signal != KILL:
                 self.group.send(SIGNALS["CONT"])
         elif self.child is not None and self.child.status is None:
-            self.child.send_signal(signal)
+            with suppress(ProcessLookupError, PermissionError):  # reaped by somebody else; of another user by set-uid
+                self.child.send_signal(signal)
+                self.child.send_signal(SIGNALS["CONT"])
         self._world.remains.send_orphans(self, signal)
         if signal == KILL and self.cgroup:
             groups.kill_cgroup(self.cgroup)
@@ -205,15 +227,10 @@ class Instance(Machine):
             self.status = None
         self.feed(Event.EXIT)
 
-    def leader_ended(self) -> None:
-        """The same, told by SIGCHLD before the loop came to the pidfd."""
-        if self.child is not None and self.child in self._world.loop:
-            self._leader_ended(self.child, 0)
-
     def group_gone(self) -> bool:
         """Whether nothing is left; else /proc is looked at, once for all that ask in this turn."""
         assert self.group is not None
-        if self.service.stop_target == "main" or (self.group.is_gone() and not self._world.remains.others_of(self)):
+        if self.service.stop_target == "main" or (self.group.is_gone() and self._world.remains.only_its_group(self)):
             self._let_go()
             return True
         self._world.remains.look_at(self)
@@ -221,8 +238,8 @@ class Instance(Machine):
 
     def seen(self, members: list[int]) -> None:
         """What a look found of its group, or else of it: wait for each of these.  If there is none, nothing is left."""
-        if self.group is None:
-            return
+        if self.group is None or (self.child is not None and self.child in self._world.loop):
+            return  # asked for a run that is over; the next one has begun, whose leader lives
         if not members:
             self._let_go()
             self.feed(Event.EMPTY)
@@ -279,8 +296,10 @@ class Instance(Machine):
                 continue  # the last words of a run that is over
             if "STATUS" in said:
                 self.status_text = said["STATUS"]
-            if said.get("RELOADING") == "1":
-                self.status_text = self.status_text or "reloading"
+            elif said.get("RELOADING") == "1" or said.get("STOPPING") == "1":
+                self.status_text = "reloading" if "RELOADING" in said else "stopping"
+            elif said.get("READY") == "1" and self.status_text == "reloading":
+                self.status_text = ""
             if said.get("WATCHDOG") == "trigger":
                 self.feed(Event.SICK, "it triggered its watchdog")
             elif said.get("WATCHDOG") == "1" and self._watchdog is not None:
@@ -357,21 +376,13 @@ class Instance(Machine):
             self._world.loop.unregister(member)
             member.close()
         self._members.clear()
-        self._forget_command()
+        self._unprepare()
 
     def become(self, service: Service) -> None:
         """Follow other rules from now on; what concerns the process itself holds from its next start."""
         self.service = service
         self.history.restart = service.restart
         self._command = None
-
-    def _forget_command(self) -> None:
-        if self._notify is not None:
-            self._world.loop.unregister(self._notify)
-            self._notify.close()
-            self._notify = None
-        self._command = None
-        self._world.output.close_pumps(self)
 
     def describe(self) -> dict[str, object]:
         """What is known of it, for a status."""

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     class Sink(Protocol):
         """What takes the lines of a log."""
 
+        @property
+        def waiting(self) -> bool:
+            """It does not take more now."""
+
         def write(self, data: bytes | memoryview) -> int:
             """As much as goes; gives how much that was."""
 
@@ -121,6 +125,8 @@ class RotatedFile:
     """A file that lines are added to, and that is renamed between two lines when it is long enough."""
 
     __slots__ = ("_fd", "_keep", "_mid", "_path", "_size", "_written")
+    waiting = False
+    """A file takes all, or fails."""
 
     def __init__(self, path: str, size: int | None, keep: int) -> None:
         self._path, self._size, self._keep = path, size, keep
@@ -137,24 +143,27 @@ class RotatedFile:
     def write(self, data: bytes | memoryview) -> int:
         """Add as much as goes; gives how much that was.  OSError when nothing could be written."""
         done = 0
-        while done < len(data):
-            if self._fd is None:
-                self._open()
-            assert self._fd is not None
-            part = self._part(data, done)
-            if not part:
-                self._rotate()
-                continue
-            try:
-                count = self._fd.write(memoryview(data)[done : done + part])
-            except OSError:
-                if done:
-                    return done
+        try:
+            while done < len(data):
+                done += self._add(data, done)
+        except OSError:
+            if not done:  # else the next write raises it: what was written must not be told as if it were not
                 raise
-            done += count
-            self._written += count
-            self._mid = data[done - 1] != 10
         return done
+
+    def _add(self, data: bytes | memoryview, at: int) -> int:
+        """Add what goes into this file, or go over to the next one."""
+        if self._fd is None:
+            self._open()
+        assert self._fd is not None
+        part = self._part(data, at)
+        if not part:
+            self._rotate()
+            return 0
+        count = self._fd.write(memoryview(data)[at : at + part])
+        self._written += count
+        self._mid = data[at + count - 1] != 10
+        return count
 
     def _part(self, data: bytes | memoryview, at: int) -> int:
         """How much of the data goes into this file: whole lines that fit, or the rest of a line that it has begun."""
@@ -242,7 +251,9 @@ class Pump:
         Raises OSError when it cannot be written: it is kept, and nothing more is read before `retry` succeeds.
         """
         if self._rest:
-            return 0
+            self.retry()  # a part of it went; this raises what kept the other
+            if self._rest:
+                return 0
         count = raw.read(self.read, _memory, CHUNK)
         if count <= 0:
             return 0
@@ -266,12 +277,13 @@ class Pump:
         return bool(self._rest)
 
     def drain(self) -> None:
-        """Take all that is there, as far as it can be written."""
-        try:
-            while not self._rest and self.move():
-                pass
-        except OSError:
-            pass  # told when it happened
+        """Take what the pipe holds, as far as it can be written; OSError when it cannot.
+
+        Not until it is empty: something that got away may write into it for ever.
+        """
+        left = CHUNK
+        while left > 0 and ((count := self.move()) or self._rest):
+            left -= count
 
     def _put(self, data: bytes | memoryview) -> None:
         done = 0

@@ -204,6 +204,7 @@ class Machine:
         if not self.goal_up:
             self._enter(State.STOPPED, self._ending(), ended=True)
         elif self.cause in _ASKED:
+            self._enter(State.STOPPED, self._ending(), ended=True)  # else nobody would be told how that run ended
             self._do_wait(event, "started again")
         else:
             self._decide()
@@ -265,10 +266,10 @@ class Machine:
 
     def _back_off(self, delay: float | None, reason: str) -> None:
         assert delay is not None
-        if delay == 0 and self.cause is not Event.UNBORN:
+        if delay == 0 and self.state is State.EXITED:
             return self._do_wait(Event.TIMER, f"started again: {reason}" if reason else "started again")
         self._enter(State.BACKOFF, reason, delay, ended=True)
-        return self.arm(delay)
+        return self.arm(delay)  # also one of 0: what cannot be started must not keep the loop from all else
 
     @property
     def exit_code(self) -> int:

@@ -24,32 +24,32 @@ class Orphans:
     Their end is told by SIGCHLD alone, and whose they are by the mark in their environment.
     """
 
-    __slots__ = ("_leader_ended", "_ours", "_seen", "_turn")
+    __slots__ = ("_ours", "_seen", "_turn")
 
-    def __init__(self, ours: Callable[[int], bool], leader_ended: Callable[[int], bool]) -> None:
+    def __init__(self, ours: Callable[[int], bool]) -> None:
         self._ours = ours
         """Tells whether a child was started here."""
-        self._leader_ended = leader_ended
-        """Takes note of the end of a leader, and tells whether it was one."""
         self._seen: dict[int, tuple[Pid, str]] = {}
         """Those that live, held, each with its mark."""
         self._turn = -1
 
-    def reap(self) -> bool:
-        """Reap those that have ended; False when a child of ours stands before them, and has to be taken by others first."""
+    def reap(self) -> None:
+        """Reap those that have ended, and no child of ours: its pidfd tells of it, in this turn or the next.
+
+        On a kernel that cannot signal a group by a pidfd a leader stays a zombie while its group lives, for minutes perhaps,
+        and stands before all others that have ended: they are then found one by one.
+        """
         info = bytearray(128)
         while True:
             info[16:20] = bytes(4)
             if raw.waitid(_P_ALL, 0, info, _EXITED | _NOHANG | _NOWAIT, None) < 0:
-                return True
+                return
             pid = int.from_bytes(info[16:20], "little")
             if not pid:
-                return True
+                return
             if self._ours(pid):
-                if not self._leader_ended(pid):
-                    self._reap_others()
-                    return False
-                continue
+                self._reap_others()
+                return
             self._reap_one(pid)
 
     def _reap_one(self, pid: int) -> None:
@@ -68,7 +68,10 @@ class Orphans:
                     self._reap_one(pid)
 
     def living(self, turn: int) -> dict[int, str]:
-        """Those that live, with their marks, by one look in each turn: what ended before a turn left its own before it, too."""
+        """Those that live, with their marks, by one look in each turn: what ended before a turn left its own before it, too.
+
+        Raises OSError when no descriptor is left to look with.
+        """
         if turn != self._turn:
             self._turn = turn
             found = {pid for pid in children() if not self._ours(pid)}
@@ -88,7 +91,7 @@ class Orphans:
         """Signal one of those that `living` told."""
         held = self._seen.get(pid)
         if held is not None:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):
                 held[0].send_signal(signal)
 
     def close(self) -> None:

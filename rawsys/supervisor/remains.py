@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from rawsys.process import set_subreaper, subreaper
 from rawsys.signals import SignalFlag
@@ -11,10 +12,16 @@ from rawsys.supervisor.guarding import Guard
 from rawsys.supervisor.orphans import Orphans
 from rawsys.supervisor.words import SIGNALS
 
+_LOOK_AGAIN = 0.1
+"""Seconds after which it is looked again, where no descriptor was left to look with."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rawsys.command import Child
     from rawsys.events import EventLoop
+    from rawsys.supervisor.change import Notice
     from rawsys.supervisor.instance import Instance
 
 
@@ -24,14 +31,16 @@ class Remains:
     With `guard` a guardian ends all groups should this process be killed.  With `adopt` this process is a subreaper.
     """
 
-    __slots__ = ("_flag", "_guard", "_leaders", "_loop", "_mark", "_orphans", "_to_look", "_was_subreaper", "helpers")
+    __slots__ = ("_flag", "_guard", "_leaders", "_loop", "_mark", "_orphans", "_strangers_ended", "_to_look", "_was_subreaper",
+                 "helpers")  # fmt: skip
 
-    def __init__(self, loop: EventLoop, *, guard: bool, adopt: bool) -> None:
+    def __init__(self, loop: EventLoop, report: Callable[[Notice], object], *, guard: bool, adopt: bool) -> None:
         self._loop = loop
         self._leaders: dict[int, Instance] = {}
         self._to_look: dict[Instance, None] = {}
         self.helpers: set[int] = set()
         """Children of ours that are no leaders: probes."""
+        self._strangers_ended: Callable[[], object] | None = None
         self._mark = f"{os.getpid()}-{int.from_bytes(os.urandom(6), 'little'):x}"
         self._was_subreaper = adopt and subreaper()
         self._orphans: Orphans | None = None
@@ -40,11 +49,11 @@ class Remains:
         try:
             if adopt:
                 set_subreaper(True)
-                self._orphans = Orphans(self._is_ours, self._leader_ended)
+                self._orphans = Orphans(self._is_ours)
                 self._flag = SignalFlag(SIGNALS["CHLD"])
                 loop.register(self._flag, self._child_ended)
             if guard:
-                self._guard = Guard(loop, self._guardian_died)
+                self._guard = Guard(loop, self._guardian_died, report)
         except BaseException:
             self.close()
             raise
@@ -76,10 +85,22 @@ class Remains:
 
     def _look(self) -> None:
         asked = {instance: instance.group.number for instance in self._to_look if instance.group is not None}
+        try:
+            members = groups.members(asked.values())
+            found = {instance: members[number] + self.others_of(instance) for instance, number in asked.items()}
+        except OSError:
+            self._loop.call_later(_LOOK_AGAIN, self._look)
+            return
         self._to_look.clear()
-        found = groups.members(asked.values())
-        for instance, number in asked.items():
-            instance.seen(found[number] + self.others_of(instance))
+        for instance, living in found.items():
+            instance.seen(living)
+
+    def only_its_group(self, instance: Instance) -> bool:
+        """Whether nothing lives of an instance outside its group; False, too, when that cannot be seen now."""
+        try:
+            return not self.others_of(instance)
+        except OSError:
+            return False
 
     def others_of(self, instance: Instance) -> list[int]:
         """What lives of an instance outside its group: orphans with its mark, and members of its cgroup."""
@@ -95,40 +116,36 @@ class Remains:
     def send_orphans(self, instance: Instance, signal: int) -> None:
         """Signal the orphans of an instance."""
         if self._orphans is not None:
-            for pid in self._orphans_of(instance):
-                self._orphans.send(pid, signal)
+            with suppress(OSError):
+                for pid in self._orphans_of(instance):
+                    self._orphans.send(pid, signal)
 
-    def send_strangers(self, signal: int) -> int:
-        """Signal all orphans, whoever left them; how many there are."""
+    def end_strangers(self, signal: int, ended: Callable[[], object]) -> bool:
+        """Signal all orphans, whoever left them; True when there is none.  Else `ended` is called once there is none."""
         if self._orphans is None:
-            return 0
-        left = self._orphans.living(self._loop.turns)
+            return True
+        self._strangers_ended = ended
+        try:
+            left = self._orphans.living(self._loop.turns)
+        except OSError:
+            return False
         for pid in left:
             self._orphans.send(pid, signal)
-        return len(left)
+        return not left
 
     # ---- being told ----
 
     def _is_ours(self, pid: int) -> bool:
         return pid in self._leaders or pid in self.helpers or (self._guard is not None and pid == self._guard.pid)
 
-    def _leader_ended(self, pid: int) -> bool:
-        """SIGCHLD came before the loop saw the pidfd; True when it was a leader, and is reaped now."""
-        instance = self._leaders.get(pid)
-        child = instance.child if instance is not None else None
-        if instance is None or child is None:
-            return False
-        instance.leader_ended()
-        return child.status is not None
-
     def _child_ended(self, flag: SignalFlag, _: int) -> None:
-        flag.clear()
-        if self._orphans is not None and not self._orphans.reap():
-            self._loop.call_soon(self._reap_again)
-
-    def _reap_again(self) -> None:
-        if self._flag is not None:
-            self._child_ended(self._flag, 0)
+        flag.clear()  # before the look: what ends after it sets the flag again
+        assert self._orphans is not None
+        self._orphans.reap()
+        if self._strangers_ended is not None:
+            with suppress(OSError):
+                if not self._orphans.living(self._loop.turns):
+                    self._strangers_ended()
 
     def _guardian_died(self) -> None:
         """There is another one: it has to know of all that lives."""

@@ -141,13 +141,13 @@ class History:
         """Runs shorter than `reset`, one after the other."""
         self._total = 0
         """Restarts made since the last `forget`."""
-        self._made: deque[float] = deque()
-        """When they were made, as far back as the window reaches."""
+        self._made: deque[float] | None = None
+        """When they were made, as far back as the window reaches; most services never need one."""
 
     def forget(self) -> None:
         """Count from nothing again."""
         self._short = self._total = 0
-        self._made.clear()
+        self._made = None
 
     def delay(self, now: float, ran: float, counted: bool = True) -> float | None:
         """Seconds until the next start, after a run of `ran` seconds that ended `now`; None: no more restarts.
@@ -166,6 +166,8 @@ class History:
         if counted:
             self._total += 1
             if rule.limit is not None and rule.window is not None:
+                if self._made is None:
+                    self._made = deque()
                 self._made.append(now)
         return delay
 
@@ -176,7 +178,7 @@ class History:
             return self._total
         while self._made and self._made[0] <= now - window:
             self._made.popleft()
-        return len(self._made)
+        return len(self._made or ())
 
     def _plain(self) -> float:
         rule = self.restart

@@ -7,6 +7,7 @@ import re
 from rawsys._timeouts import nanoseconds
 from rawsys.command import NULL, Command
 from rawsys.command.command import NAMES as COMMAND_NAMES
+from rawsys.command.environment import arguments
 from rawsys.supervisor.logs import Log
 from rawsys.supervisor.restart import Restart
 from rawsys.supervisor.words import near, stop_steps
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rawsys.supervisor.health import Probe
     from rawsys.supervisor.words import Steps
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,199}")
 _NUMBER = re.compile(r"\{i(?::([^{}]*))?\}")
 _OURS = frozenset({"argv", "new_session", "process_group", "controlling_tty", "parent_death_signal",
                    "parent_death_any_thread", "env"})  # fmt: skip
@@ -87,7 +88,8 @@ class Service:
     - ``command``: the program and its arguments.  ``instances`` of it run side by side; `{i}` in the command, the
       environment, ``cwd`` and the name of the log is the number of each, from 0 (`{i:02}` is formatted), and so is
       RAWSYS_INSTANCE in its environment.
-    - ``restart``: a `Restart`, or one of its policies.  ``oneshot``: it is to end; when it ends well it is done.
+    - ``restart``: a `Restart`, or one of its policies.  ``oneshot``: it is to end; when it ends well it is done, and what
+      comes after it starts then.
     - ``after``: names of services that have to be ready (or done) before it starts.  ``requires``: the same, and it stops
       and starts again with them.
     - ``ready``: a `Ready`, one of its words, or the seconds for which it has to be alive; ``start_timeout`` seconds (None:
@@ -195,7 +197,10 @@ class Service:
         if self.log is not None and {"stdout", "stderr"} & {*self.attributes}:
             raise ValueError("log takes the output: stdout and stderr cannot stand beside it")
         self._check_probes()
-        self.command_for(0)
+        if self.attributes or self.env is not None or self.extra_env:
+            self.command_for(0)  # which checks all of it
+        else:
+            arguments(self.command)
 
     def _check_probes(self) -> None:
         if self.check is not None and self.check.log is not None:

@@ -298,11 +298,8 @@ class Supervisor:
         return self._code
 
     def _set_up(self) -> None:
-        limit = rlimit(_NOFILE)
-        if limit.soft != limit.hard:  # a descriptor or three for each service; services get the limit that was
-            self._limit = limit.soft, limit.hard
-            set_rlimit(_NOFILE, limit.hard, limit.hard)
-        self._remains = Remains(self.loop, guard=self.on_death == "kill", adopt=self.own_process)
+        self._raise_limit()
+        self._remains = Remains(self.loop, self.report, guard=self.on_death == "kill", adopt=self.own_process)
         if self._signals:
             self._queue = SignalQueue(SIGNALS["TERM"], SIGNALS["INT"])
             self.loop.register(self._queue, self._asked_by_signal)
@@ -340,7 +337,7 @@ class Supervisor:
         self.close()
 
     def _raise_limit(self) -> None:
-        """Our own soft limit of descriptors up to the hard one; services get the one that was."""
+        """Our own soft limit of descriptors up to the hard one: a service takes up to five; it gets the limit that was."""
         limit = rlimit(_NOFILE)
         if limit.soft != limit.hard:
             self._limit = limit.soft, limit.hard
@@ -381,7 +378,8 @@ class Supervisor:
 
     def _is_ready(self, name: str) -> bool:
         return all(
-            (instance.state is State.RUNNING and instance not in self._held) or instance.state is State.DONE
+            instance.state is State.DONE
+            or (instance.state is State.RUNNING and not instance.service.oneshot and instance not in self._held)
             for instance in self.instances[name]
         )
 
@@ -508,7 +506,8 @@ class Supervisor:
 
     def _finish(self) -> None:
         """No service is left: end what nobody could attribute, then the loop."""
-        if not self.remains.send_strangers(KILL if self._asked_strangers or self._interrupts else SIGNALS["TERM"]):
+        signal = KILL if self._asked_strangers or self._interrupts else SIGNALS["TERM"]
+        if self.remains.end_strangers(signal, self.loop.stop):
             self.loop.stop()
             return
         self.loop.call_later(0.02 if self._asked_strangers else 1.0, self._finish)

@@ -108,6 +108,14 @@ int fault(int signal, volatile char *page)
     return 0;
 }
 
+/* Calls itself until the stack ends. */
+__attribute__((noinline)) int overflow(int above)
+{
+    volatile char here[4096];
+    here[0] = (char)above;
+    return overflow(above + 1) + here[0];
+}
+
 __attribute__((noinline)) void backtrace_handler(int signal)
 {
     void *address[64];
