@@ -221,8 +221,7 @@ class Instance(Machine):
         self._world.loop.unregister(child)
         assert self.group is not None
         try:
-            self.group.leader_ended()
-            self.status = child.wait(0, reap=False)
+            self.status = self.group.leader_ended()
         except StatusLostError:
             self.status = None
         self.feed(Event.EXIT)
