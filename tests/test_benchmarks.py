@@ -216,6 +216,80 @@ def test_every_row_of_a_topic_runs(harness: ModuleType, topic: str) -> None:
             assert low <= ratio <= high
 
 
+def contest(harness: ModuleType) -> Any:
+    """A contest of made-up sides: ours has 1, 2 and 9 ms in three rounds, the rivals 2 and 4 each time."""
+    ours = iter([1.0, 2.0, 9.0])
+    figures = [
+        harness.Figure("took", "ms", "<= 3", {"slow": "<= 0.4", harness.BEST: "<= 1.0"}),
+        harness.Figure("longest", "ms", "<= 3", worst=True),
+        harness.Figure("lost", reach="<= 0", compared=False),
+    ]
+
+    def measure() -> Any:
+        now = next(ours)
+        return {"took": now, "longest": now, "lost": 0}
+
+    def absent() -> Any:
+        raise harness.Missing("it is not installed")
+
+    rivals = [
+        harness.rival("fast", lambda: lambda: {"took": 2.0, "longest": 3.0, "lost": 7}),
+        harness.rival("slow", lambda: lambda: {"took": 4.0, "lost": 0}),
+        harness.rival("absent", absent),
+    ]
+    return harness.Contest(figures, measure, rivals)
+
+
+def test_a_contest_has_medians_worst_ones_and_paired_ratios(harness: ModuleType) -> None:
+    """A figure that a rival has not is left out for it; the best is that of each round; counts have no ratio."""
+    made = contest(harness)
+    found = harness.judge(made, harness.hold(made, 3))
+    took, longest, lost = found["figures"]
+    assert (took["value"], took["met"]) == (2.0, True)
+    assert {peer["name"]: (peer["value"], peer["ratio"][1], peer["met"]) for peer in took["peers"]} == {
+        "fast": (2.0, 1.0, None),
+        "slow": (4.0, 0.5, False),
+        harness.BEST: (2.0, 1.0, True),
+    }
+    assert (longest["value"], longest["met"]) == (9.0, False)
+    assert [(peer["name"], peer["ratio"]) for peer in longest["peers"]] == [("fast", [3.0, 3.0, 3.0])]
+    assert (lost["value"], lost["met"], [peer["ratio"] for peer in lost["peers"]]) == (0, True, [None, None])
+    assert found["missing"] == [{"name": "absent", "why": "it is not installed"}]
+    assert found["columns"] == ["rawsys", "fast", "slow"]
+    assert len(found["rounds"]) == 3
+
+
+def test_a_contest_is_printed_drawn_and_summed_up(harness: ModuleType) -> None:
+    """Every figure has its lines, every reach counts, and the chart has what has a ratio."""
+    made = contest(harness)
+    row = {"topic": "t", "name": "row"} | harness.judge(made, harness.hold(made, 3))
+    report = importlib.import_module("benchmarks.report")
+    text = "\n".join(report.row_lines(row))
+    assert "longest, worst" in text
+    assert "absent: it is not installed" in text
+    assert (
+        report.closing([row])
+        == "3 of 5 reaches met; missed: row: took against slow (0.500, <= 0.4); row: longest (9 ms, <= 3)"
+    )
+    drawn = importlib.import_module("benchmarks.chart").rows_of([{"rows": [row]}])
+    assert {name: list(peers) for name, peers in drawn.items()} == {
+        "row: took": ["fast", "slow", harness.BEST],
+        "row: longest, worst": ["fast"],
+    }
+
+
+def test_the_rounds_of_a_contest_begin_with_another_side_each(harness: ModuleType) -> None:
+    """As those of take_turns do."""
+    order: list[str] = []
+
+    def side(name: str) -> Callable[[], dict[str, float]]:
+        return lambda: order.append(name) or {"n": 1.0}  # type: ignore[func-returns-value]
+
+    made = harness.Contest([harness.Figure("n")], side("a"), [harness.Rival(name, side(name)) for name in "bc"])
+    harness.hold(made, 3)
+    assert "".join(order) == "abcbcacab"
+
+
 def test_json_has_machine_date_commit_and_every_round(
     harness: ModuleType,
     main: Callable[[list[str]], int],
