@@ -13,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from support import run_python
 
 from rawsys import bench
 
@@ -288,6 +289,64 @@ def test_the_rounds_of_a_contest_begin_with_another_side_each(harness: ModuleTyp
     made = harness.Contest([harness.Figure("n")], side("a"), [harness.Rival(name, side(name)) for name in "bc"])
     harness.hold(made, 3)
     assert "".join(order) == "abcbcacab"
+
+
+def test_lines_of_a_flood_that_are_lost_or_cut_are_found(tmp_path: Path) -> None:
+    """Whole lines count once, with a time before them or without; halves, and what is not there, are told."""
+    look = importlib.import_module("benchmarks.supervised.floods").look
+
+    def line(number: int) -> bytes:
+        return b"%010d " % number + 88 * b"x" + b"\n"
+
+    one, two = tmp_path / "current", tmp_path / "@1.s"
+    two.write_bytes(line(0) + b"2026-01-01T00:00:00.000 " + line(1) + line(1) + line(2)[:40])
+    one.write_bytes(line(2)[40:] + line(4))
+    assert look([two, one], 5) == (2, 2)
+    two.write_bytes(line(0) + line(1) + line(2))
+    one.write_bytes(line(3) + line(4))
+    assert look([two, one], 5) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["restart with 200", "start 200", "stop 200", "memory with 200", "100 MB of lines", "the supervisor is killed"],
+)
+def test_a_row_of_the_supervisor_runs_without_rivals(row: str) -> None:
+    """With six children, and nothing else to be found: every figure is there, and every rival is said to be missing.
+
+    In a process of its own, since the row makes its process a subreaper and ends all that is below it.
+    """
+    code = """
+        import json, shutil, sys
+        sys.path.append(sys.argv[1])
+        compiler = shutil.which("gcc") or shutil.which("cc")
+        if compiler is None:
+            sys.exit(3)
+        from benchmarks import harness
+        topic = harness.load("supervisor")
+        from benchmarks.supervised import keepers, floods
+        def nothing(name):
+            raise harness.Missing(f"{name} is not to be found")
+        keepers.program = floods.program = nothing
+        (maker,) = [each for each in topic.rows if each.name.startswith(sys.argv[2])]
+        print(json.dumps(harness.measure(topic, maker, harness.QUICK)))
+    """
+    done = run_python(code, str(ROOT), row, flags=(), deadline=90)
+    if done.returncode == 3:
+        pytest.skip("no C compiler for the child")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    if "cannot be compiled" in found.get("skipped", ""):
+        pytest.skip(found["skipped"])
+    assert "skipped" not in found
+    assert found["columns"] == ["rawsys"]
+    assert len(found["missing"]) >= 3
+    for figure in found["figures"]:
+        assert figure["name"] in found["rounds"][0][0]
+    counts = {
+        figure["name"]: figure["value"] for figure in found["figures"] if figure["name"].endswith(("lines", "ms"))
+    }
+    assert not any(counts.values())
 
 
 def test_json_has_machine_date_commit_and_every_round(
