@@ -131,6 +131,7 @@ class Instance(Machine):
                 given["stderr"] = STDOUT
             elif len(self.pumps) > 1:
                 given["stderr"] = self.pumps[1].write
+        given["announce"] = world.remains.announcement(self)
         if service.uses_notify:
             from rawsys.supervisor.notify import NotifySocket
 
@@ -226,8 +227,7 @@ class Instance(Machine):
         self._world.loop.unregister(child)
         assert self.group is not None
         try:
-            self.group.leader_ended()
-            self.status = child.wait(0, reap=False)
+            self.status = self.group.leader_ended()
         except StatusLostError:
             self.status = None
         self.feed(Event.EXIT)

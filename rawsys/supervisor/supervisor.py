@@ -49,6 +49,13 @@ class Supervisor:
       other libraries.
     - ``signals``: SIGTERM and SIGINT stop it in order while it runs; the second SIGINT kills what is left.
 
+    What can get away: a process that makes a session of its own is in no group that is known here.  With `own_process` it
+    is found when its parent has ended, by the RAWSYS_MARK in its environment, and ended with its service, or without that
+    mark at the end of `run`; otherwise it is not touched.  When the supervisor is killed, only a `cgroup` of the service
+    leads the guardian to it.  A set-uid program loses the parent's death signal, so that the guardian alone ends it; one
+    that has become another user altogether can be signalled by root only: under an ordinary user it stays in *killing*
+    until it ends by itself.
+
     Its methods are for the thread that runs it, before and during `run`; `shutdown` is for any, and for signal handlers.
     """
 
