@@ -731,6 +731,23 @@ def test_standard_error_that_nobody_reads(tmp_path: Path) -> None:
         assert run.run("status").code == 3
 
 
+def test_what_becomes_an_orphan_in_a_stop_gets_the_signal_of_its_step(tmp_path: Path) -> None:
+    """It has a session of its own, and nobody's child is it before its parent has ended: it does not wait for the SIGKILL."""
+    (tmp_path / "daemon.sh").write_text("trap 'echo bye; exit' TERM; echo up; while :; do sleep 1000 & wait $!; done")
+    text = """
+        [service.a]
+        command = ["sh", "-c", "setsid sh daemon.sh & exec sleep 1000"]
+        ready = { log = "up" }
+        stop = ["TERM", "10m", "KILL"]
+        log = "log"
+        """
+    with supervising(tmp_path, text) as run:
+        run.until("a", "running")
+        assert run.run("stop", "a").code == 0
+        assert run.run("logs", "a").out == "up\nbye\n"
+        assert not [event for event in run.seen if event.get("to") == "killing"]
+
+
 @pytest.mark.deadline(120)
 def test_two_hundred_services_of_one_file(tmp_path: Path) -> None:
     """All come up, stop and start by one command each."""

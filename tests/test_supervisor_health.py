@@ -252,7 +252,8 @@ def test_a_probe_runs_as_its_service(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     text = """
         [service.a]
-        command = ["sleep", "1000"]
+        command = ["sh", "-c", "echo up; exec sleep 1000"]
+        ready = { log = "up" }
         cwd = "sub"
         umask = "077"
         env = { N = "{i}" }

@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 class Instance(Machine):
     """One instance of a service and all that belongs to it: its process, its group, its pipes and timers."""
 
-    __slots__ = ("_alive", "_command", "_last_words", "_members", "_notify", "_ready_end", "_taps", "_timer", "_watchdog", "_world",
-                 "child",
-                 "group", "health", "pumps", "status_text")  # fmt: skip
+    __slots__ = ("_alive", "_command", "_last_words", "_members", "_notify", "_ready_end", "_signalled", "_taps", "_timer",
+                 "_watchdog", "_world", "child", "group", "health", "pumps", "status_text")  # fmt: skip
 
     def __init__(self, service: Service, number: int, world: Supervisor) -> None:
         super().__init__(service, number)
@@ -52,6 +51,8 @@ class Instance(Machine):
         self.status_text = ""
         """What it last said of itself by STATUS=."""
         self._command: Command | None = None
+        self._signalled: set[int] = set()
+        """Orphans of it that the signal of this step of its stop was sent to."""
         self._members: dict[int, Pid] = {}
         """Members of its group, and orphans of it, that are waited for."""
         self._timer: Timer | None = None
@@ -168,7 +169,7 @@ class Instance(Machine):
             with suppress(ProcessLookupError, PermissionError):  # reaped by somebody else; of another user by set-uid
                 self.child.send_signal(signal)
                 self.child.send_signal(SIGNALS["CONT"])
-        self._world.remains.send_orphans(self, signal)
+        self._signalled = set(self._world.remains.send_orphans(self, signal))
         if signal == KILL and self.cgroup:
             groups.kill_cgroup(self.cgroup)
 
@@ -252,6 +253,8 @@ class Instance(Machine):
         for member in members:
             if member not in self._members:
                 self._wait_for(member)
+        if self._step >= 0:  # what has become an orphan since the signal was sent would wait for the last one
+            self._signalled.update(self._world.remains.send_orphans(self, self.step_signal, but=self._signalled))
         if not self._members:  # they ended while they were looked at, or no descriptor is left
             self._world.loop.call_later(0.01, self._world.remains.look_at, self)
 
@@ -339,7 +342,8 @@ class Instance(Machine):
     def helper_command(self, words: tuple[Text, ...], **streams: Any) -> Command:
         """A command that runs as the service does."""
         attributes = {**self._world.command_attributes(self.service), **streams}
-        return self.service.replace(command=words, log=None, sockets=()).command_for(self.number, **attributes)
+        helper = self.service.replace(command=words, log=None, sockets=(), ready=None, check=None)
+        return helper.command_for(self.number, **attributes)
 
     def know_helper(self, pid: int) -> None:
         """A probe is a child of ours, and no orphan."""
