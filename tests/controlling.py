@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import subprocess
+import termios
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -19,7 +20,7 @@ from textwrap import dedent
 from typing import Any, NamedTuple
 
 from supervising import MARK, marked
-from support import INTERPRETER, readable
+from support import INTERPRETER, need, readable
 
 from rawsys import cli
 from rawsys.supervisor.client import Client
@@ -194,3 +195,41 @@ def supervising(folder: Path, text: str, *options: str, before: Sequence[str] = 
             run.close()
         raise
     run.close()
+
+
+# ---- a terminal ----
+
+
+@contextmanager
+def on_a_terminal(*words: str, env: dict[str, str] | None = None) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """A program in a session of its own with a terminal of 80 by 24; the other end of it, and the program."""
+    need("setsid")
+    master, slave = os.openpty()
+    try:
+        termios.tcsetwinsize(slave, (24, 80))
+        given = {"TERM": "xterm-256color", **os.environ, **(env or {})}
+        for name in ("COLUMNS", "LINES", "NO_COLOR"):
+            given.pop(name, None)
+        with subprocess.Popen(
+            ["setsid", "--ctty", *words], stdin=slave, stdout=slave, stderr=slave, env=given
+        ) as process:
+            try:
+                os.close(slave)
+                yield master, process
+            finally:
+                process.kill()
+    finally:
+        os.close(master)
+
+
+def shown(master: int, wanted: bytes | None = None) -> bytes:
+    """What is written to a terminal, until it has what is wanted; without that, until nobody has it any more."""
+    text, end = b"", time.monotonic() + SECONDS
+    while wanted is None or wanted not in text:
+        assert readable(master, max(0, end - time.monotonic())), text
+        try:
+            text += os.read(master, 4096)
+        except OSError:  # EIO: nobody has it any more
+            assert wanted is None, text
+            break
+    return text

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from controlling import SECONDS, supervising
+from controlling import SECONDS, on_a_terminal, shown, supervising
 from support import INTERPRETER, need, need_root, readable
 
 from rawsys.supervisor.init import FORWARDED
@@ -251,34 +251,6 @@ def states_of_children(pid: int) -> set[str]:
 
 
 # ---- the terminal ----
-
-
-@contextmanager
-def on_a_terminal(*words: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """A program in a session of its own with a terminal; the other end of it, and the program."""
-    need("setsid")
-    master, slave = os.openpty()
-    try:
-        with subprocess.Popen(["setsid", "--ctty", *words], stdin=slave, stdout=slave, stderr=slave) as process:
-            try:
-                os.close(slave)
-                yield master, process
-            finally:
-                process.kill()
-    finally:
-        os.close(master)
-
-
-def shown(master: int, wanted: bytes) -> bytes:
-    """What is written to a terminal, until it has what is wanted."""
-    text = b""
-    while wanted not in text:
-        assert readable(master, SECONDS), text
-        try:
-            text += os.read(master, 4096)
-        except OSError:  # EIO: nobody has it any more
-            raise AssertionError(text) from None
-    return text
 
 
 FOREGROUND = """

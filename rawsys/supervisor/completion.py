@@ -99,7 +99,7 @@ def _fish(commands: list[tuple[str, str, list[tuple[str, str]]]]) -> str:
     return "\n".join(lines)
 
 
-_NAMES_FISH = "rawsys status --json 2>/dev/null | string match -rg '^ *.name.: .(.*).,?\\$'"
+_NAMES_FISH = "rawsys status --json 2>/dev/null | string match -rg '^ *.name.: .([^,]*).,\\$'"
 
 
 def _fish_word(words: str) -> str:

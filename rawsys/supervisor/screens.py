@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 
 TYPE_CHECKING = False
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
     from rawsys.supervisor.client import Client
 
-HEADS = ("NAME", "STATE", "PID", "UPTIME", "RESTARTS", "LAST EXIT", "NEXT START", "HEALTH")
+HEADS = ("NAME", "STATE", "PID", "UPTIME", "RESTARTS", "LAST EXIT", "STARTS IN", "HEALTH")
 _COLOURS = {"running": "green", "done": "green", "starting": "cyan", "waiting": "cyan", "backoff": "yellow", "exited": "yellow",
             "stopping": "yellow", "killing": "yellow", "failed": "bold red", "stopped": "dim"}  # fmt: skip
 EVERY = 1.0
@@ -37,14 +39,14 @@ def cells(row: dict[str, Any]) -> list[str]:
     """One line of the table."""
     return [
         row["name"], row["state"], str(row["pid"] or "-"), span(row["uptime"]), str(row["restarts"]), _short(row["last_exit"]),
-        f"in {span(row['next_start'])}" if row["next_start"] is not None else "-",
-        row.get("health") or row.get("status_text") or "-",
+        span(row["next_start"]), _short(row.get("health") or row.get("status_text")),
     ]  # fmt: skip
 
 
-def _short(ending: str | None) -> str:
-    """How it ended, in few letters: eight columns have to stand in 80."""
-    return (ending or "-").replace("killed by ", "").replace("exited with ", "exit ")
+def _short(words: str | None) -> str:
+    """How it ended, or how well it is, in few letters: eight columns have to stand in 80."""
+    short = (words or "-").replace("killed by ", "").replace("exited with ", "exit ")
+    return re.sub(r"^not well \((\d+) of (\d+)\)$", r"not well \1/\2", short)
 
 
 def plain(rows: Iterable[dict[str, Any]]) -> str:
@@ -162,22 +164,45 @@ def watch(client: Client, names: list[str]) -> int:
     from rawsys.supervisor.client import NoSupervisorError
 
     try:
-        from rich.live import Live
-
-        with Live(rich_table(client.status(names)), auto_refresh=False, screen=sys.stdout.isatty()) as live:
-            for rows in _each_look(client, names):
-                live.update(rich_table(rows), refresh=True)
-    except ImportError:
-        for rows in _each_look(client, names):
-            # Home, each line cleared to its end, then what is below: nothing is blank in between, so nothing flickers.
-            text = plain(rows).replace("\n", "\033[K\n")
-            print(f"\033[H{text}\033[K\033[J" if sys.stdout.isatty() else plain(rows), flush=True)
+        _watch(client, names)
     except NoSupervisorError:
         print("rawsys: the supervisor has ended", file=sys.stderr)
         return 4
     except KeyboardInterrupt:
         return 0  # that is how one ends it
     return 0
+
+
+def _watch(client: Client, names: list[str]) -> None:
+    if not sys.stdout.isatty():
+        for rows in _each_look(client, names):
+            print(plain(rows), flush=True)
+        return
+    try:
+        from rich.console import Group
+        from rich.live import Live
+        from rich.text import Text
+    except ImportError:
+        for rows in _each_look(client, names):
+            print(_over(plain(rows)), end="", flush=True)
+        return
+    with Live(auto_refresh=False, screen=True) as live:
+        for rows in _each_look(client, names):
+            room = live.console.height - 2  # the heads, and what follows
+            more = [] if len(rows) <= room + 1 else [Text(f"... {len(rows) - room} more")]
+            live.update(Group(rich_table(rows[:room] if more else rows), *more), refresh=True)
+
+
+def _over(text: str) -> str:
+    """A text over what is on the screen, as much as goes there.
+
+    Home, each line cleared to its end, then what is below: nothing is blank in between, so nothing flickers.
+    """
+    width, height = os.get_terminal_size(sys.stdout.fileno())
+    lines = text.splitlines()
+    if len(lines) >= height:  # the last line of a screen stays free: its end would scroll
+        lines[height - 2 :] = [f"... {len(lines) - height + 2} more"]
+    return "\033[H" + "".join(f"{line[:width]}\033[K\n" for line in lines) + "\033[J"
 
 
 def _each_look(client: Client, names: list[str]) -> Iterable[list[dict[str, Any]]]:
