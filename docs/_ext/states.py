@@ -29,7 +29,8 @@ class Dry(Machine):
     """A machine without a world: what the world would answer is chosen at random."""
 
     def __init__(self, kind: str, chance: random.Random, ways: Ways) -> None:
-        super().__init__(Service("any", ["true"], restart=Restart(kind, limit=2, window=60, retry_after=5)), 0)
+        rule = Restart(kind, base=chance.choice((0, 1)), limit=2, window=60, retry_after=5)
+        super().__init__(Service("any", ["true"], restart=rule), 0)
         self.chance, self.ways, self.clock, self.event = chance, ways, 0.0, ""
 
     def now(self) -> float:
@@ -92,6 +93,8 @@ def states() -> Drawing:
         return ", ".join(sorted(set().union(*taken.values())))
 
     begin, halt = on(REST, (State.WAITING, State.STARTING)), on((State.WAITING,), (State.STOPPED,))
+    # A restart comes to stopped for a moment, where the end of the old run is told: that is no event of its own there.
+    begin = begin.replace("empty, ", "")
     clear, ready = on((State.WAITING,), (State.STARTING,)), on((State.STARTING,), (State.RUNNING,))
     unborn = on((State.STARTING,), (State.BACKOFF, State.FAILED))
     to_end = {state: on(UP, (state,)) for state in END}
@@ -107,7 +110,8 @@ def states() -> Drawing:
         f"The states of an instance. At rest: stopped, backoff, failed, done. From there to waiting, or at once to starting: {begin}. "
         f"From waiting to starting: {clear}; back to stopped: {halt}. From starting to running: {ready}; from starting to "
         f"backoff or failed: {unborn}. From starting and running: {ends}. From stopping to killing: {killed}. From exited, stopping "
-        f"and killing to rest, or to waiting or starting again: {settled}. From backoff, failed and done to stopped: {given_up}.",
+        f"and killing to rest, after a restart for a moment only, or from exited up again at once: {settled}. "
+        f"From backoff, failed and done to stopped: {given_up}.",
     )
     _boxes(d)
     d.arrow(144, 72, 306, 72)
@@ -126,7 +130,7 @@ def states() -> Drawing:
         d.text(630, 180 + 20 * number, f"{events}: {state}", "pale", "end")
     d.line(410, 310, 340, 310)
     d.arrow(340, 310, 340, 108)
-    d.text(332, 300, f"{again}: up again", "pale", "end")
+    d.text(332, 300, f"{again}: up again at once", "pale", "end")
     d.arrow(410, 350, 146, 350)
     d.text(332, 368, f"{settled}: as the policy says", "pale", "end")
     d.arrow(600, 330, 614, 330)
