@@ -34,8 +34,11 @@ _LONGEST = 60.0
 class Guard:
     """The guardian process and the socket to it."""
 
-    def __init__(self, loop: EventLoop, died: Callable[[], None], report: Callable[[Notice], object]) -> None:
+    def __init__(
+        self, loop: EventLoop, mark: str, died: Callable[[], None], report: Callable[[Notice], object]
+    ) -> None:
         self._loop = loop
+        self._mark = mark
         self._died = died
         self._report = report
         self._replaced = -_LONGEST
@@ -57,7 +60,7 @@ class Guard:
                 hard = rlimit(_NOFILE).hard
                 # No other argv[0]: by its own path the interpreter finds its modules, of which _socket may be a file.
                 command = Command(
-                    sys.executable, "-I", "-S", "-X", "utf8=0", str(Path(__file__).with_name("guardian.py")),
+                    sys.executable, "-I", "-S", "-X", "utf8=0", str(Path(__file__).with_name("guardian.py")), self._mark,
                     stdin=NULL, stdout=NULL, stderr=NULL, fds={3: theirs}, cwd="/", new_session=True,
                     signal_mask=range(1, 32), rlimits={_NOFILE: (hard, hard)},
                 )  # fmt: skip
