@@ -21,8 +21,8 @@ FINE, FAILED, USAGE, SOME_DOWN, NO_SUPERVISOR = range(5)
 EXIT_CODES = "Exit status: 0 fine, 1 failed, 2 wrong usage, 3 some are down (status), 4 no supervisor."
 
 
-def add(command: Adder) -> None:
-    """Add all commands of the supervisor to the parser."""
+def add(command: Adder, whole: argparse.ArgumentParser) -> None:
+    """Add all commands of the supervisor to the whole parser, which completions are made of."""
     supervise = command("supervise", run, "run the services of a file, in the foreground")
     supervise.add_argument("file", metavar="FILE", help="a TOML file, or a Procfile")
     supervise.add_argument("--quiet", "-q", action="store_true", help="do not print what happens")
@@ -44,6 +44,7 @@ def add(command: Adder) -> None:
         _add_verb(command(name, run, words), name)
     completion = command("completion", run, "print completions for a shell")
     completion.add_argument("shell", choices=["bash", "zsh", "fish"], metavar="SHELL", help="bash, zsh or fish")
+    completion.set_defaults(whole=whole)
 
 
 _VERBS = {
@@ -171,10 +172,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _completion(arguments: argparse.Namespace) -> int:
-    from rawsys.cli import parser
     from rawsys.supervisor.completion import script
 
-    print(script(arguments.shell, parser()))
+    print(script(arguments.shell, arguments.whole))
     return FINE
 
 
