@@ -292,8 +292,8 @@ def idle_calls(seconds: float) -> list[str]:
 
 
 def test_an_idle_supervisor_makes_no_call() -> None:
-    """200 services with their logs captured: for 2 s strace shows nothing but what it and the guardian sit in."""
-    assert idle_calls(2) == []
+    """200 services with their logs captured: for 1.5 s strace shows nothing but what it and the guardian sit in."""
+    assert idle_calls(1.5) == []
 
 
 def test_watchdog_and_backoff_wake_it_once_each() -> None:
