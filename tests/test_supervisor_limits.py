@@ -44,7 +44,7 @@ def test_a_service_gets_nothing_of_its_supervisor(tmp_path: Path, options: dict[
     A shell looks, since an interpreter ignores SIGPIPE by itself; the interpreter tells of the rest.
     """
     look = "grep -E 'Sig(Blk|Ign)' /proc/self/status; ulimit -Sn; ls /proc/self/fd"
-    others = [Service(f"s{n}", FOREVER, log=str(tmp_path / f"s{n}"), ready=[None, "alive"][n % 2]) for n in range(4)]
+    others = [Service(f"s{n}", FOREVER, log=str(tmp_path / f"s{n}"), ready=[None, 0.05][n % 2]) for n in range(4)]
     talk = Service("talk", FOREVER, watchdog=100)
     outcome = supervise(
         [*others, talk, Service("python", [sys.executable, "-S", "-c", LOOK], log=str(tmp_path / "python"), restart=ONCE),
