@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections import deque
-from pathlib import Path
 from time import monotonic
 
 from rawsys import raw, syscalls
@@ -14,7 +12,6 @@ from rawsys.command import NULL, Command
 from rawsys.fd import Fd
 from rawsys.fd._calls import again
 from rawsys.process import rlimit
-from rawsys.program import Program
 from rawsys.supervisor.change import Notice
 
 TYPE_CHECKING = False
@@ -28,11 +25,8 @@ if TYPE_CHECKING:
 _SEQPACKET, _NONBLOCK, _UNIX = 5, 0o4000, 1
 _EPOLLOUT = 4
 _NOFILE = 7
-_SOCKET, _PASSCRED, _PASSPIDFD, _NOSIGNAL, _CLOEXEC = 1, 16, 76, 0x4000, 0o2000000
+_SOCKET, _PASSCRED, _PASSPIDFD, _CLOEXEC = 1, 16, 76, 0o2000000
 _ON = (1).to_bytes(4, "little")
-_NOBODY = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ECONNREFUSED)
-_AWAY = 200
-"""Descriptors of services are below this number."""
 _ROOM = 4096
 """Bytes of a message at most; keys are shorter by far."""
 _LONGEST = 60.0
@@ -42,7 +36,7 @@ _LONGEST = 60.0
 class Guard:
     """The guardian process and the socket to it.
 
-    A child announces itself, by a step before exec: from its first instruction on the guardian has its pidfd, which the
+    A child announces itself before it executes: from its first instruction on the guardian has its pidfd, which the
     kernel attaches to what it says.  Were the pidfd handed over by us after the start, a supervisor that is killed in
     between would leave what the child has started by then.
     """
@@ -59,7 +53,7 @@ class Guard:
         """One that dies soon after its start is replaced later and later: it does not keep us busy."""
         self._timer: Timer | None = None
         self._socket: Fd | None = None
-        """Its number stays the same over the guardians, and above those that services are given."""
+        """It stays the same over the guardians."""
         self._listens = False
         """There is a guardian at the other end."""
         self._queue: deque[tuple[bytes, Fd | None]] = deque()
@@ -78,7 +72,8 @@ class Guard:
                 hard = rlimit(_NOFILE).hard
                 # No other argv[0]: by its own path the interpreter finds its modules, of which _socket may be a file.
                 command = Command(
-                    sys.executable, "-I", "-S", "-X", "utf8=0", str(Path(__file__).with_name("guardian.py")), self._mark,
+                    sys.executable, "-I", "-S", "-X", "utf8=0", os.path.join(os.path.dirname(__file__), "guardian.py"),
+                    self._mark,
                     stdin=NULL, stdout=NULL, stderr=NULL, fds={3: theirs}, cwd="/", new_session=True,
                     signal_mask=range(1, 32), rlimits={_NOFILE: (hard, hard)},
                 )  # fmt: skip
@@ -88,8 +83,8 @@ class Guard:
             raise
         ours.nonblocking = True
         if self._socket is None:
-            self._socket = _out_of_the_way(ours)
-        else:  # the steps of services have its number
+            self._socket = ours
+        else:  # the commands of services have this one
             with ours:
                 again(syscalls.dup3, ours, self._socket.fileno(), _CLOEXEC)
         self._listens = True
@@ -126,16 +121,13 @@ class Guard:
         """The number of the guardian."""
         return 0 if self.child is None else self.child.pid
 
-    def step(self, key: str, cgroup: str) -> Program:
-        """What a child does before exec: say that it is there.  Without a guardian that changes nothing.
+    def announcement(self, key: str, cgroup: str) -> tuple[Fd, bytes]:
+        """What a child says before it executes, and over what: see `rawsys.Command`.
 
         When the guardian takes nothing for the moment, the start fails with EAGAIN, and is tried again later.
         """
         assert self._socket is not None
-        program = Program()
-        text = f"={key} {cgroup}".encode("utf-8", "surrogateescape")
-        program.sendto(self._socket, text, len(text), _NOSIGNAL, None, 0, allow=_NOBODY)
-        return program
+        return self._socket, f"={key} {cgroup}".encode("utf-8", "surrogateescape")
 
     def hold(self, key: str, group: int, pidfd: Handle, cgroup: str) -> None:
         """Hand a leader over; it takes the place of what was held by that key."""
@@ -216,16 +208,6 @@ class Guard:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-
-def _out_of_the_way(socket: Fd) -> Fd:
-    """The same under a high number, if the limit allows: a child's own descriptors must not come to lie over it."""
-    try:
-        high = socket.dup(lowest=_AWAY)
-    except OSError:
-        return socket
-    socket.close()
-    return high
 
 
 def _copy(handle: Handle) -> Fd:

@@ -126,8 +126,7 @@ class Instance(Machine):
                 given["stderr"] = STDOUT
             elif len(self.pumps) > 1:
                 given["stderr"] = self.pumps[1].write
-        if "steps" not in service.attributes:
-            given["steps"] = world.remains.announcement(self)
+        given["announce"] = world.remains.announcement(self)
         if service.uses_notify:
             from rawsys.supervisor.notify import NotifySocket
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rawsys.command import Child
     from rawsys.events import EventLoop
-    from rawsys.program import Program
+    from rawsys.fd import Fd
     from rawsys.supervisor.change import Notice
     from rawsys.supervisor.instance import Instance
 
@@ -59,17 +59,15 @@ class Remains:
             self.close()
             raise
 
-    def announcement(self, instance: Instance) -> Program | None:
-        """What a process of an instance does before exec, so that the guardian knows of it; None without one."""
-        return None if self._guard is None else self._guard.step(instance.key, instance.cgroup)
+    def announcement(self, instance: Instance) -> tuple[Fd, bytes] | None:
+        """How a process of an instance tells the guardian of itself; None without one."""
+        return None if self._guard is None else self._guard.announcement(instance.key, instance.cgroup)
 
     def hold(self, instance: Instance, child: Child) -> None:
-        """A process of an instance was started; the guardian is told where the service has steps of its own."""
+        """A process of an instance was started; it has told the guardian itself."""
         self._leaders[child.pid] = instance
         if self._guard is not None:
             self._guard.forget_release(instance.key)
-            if "steps" in instance.service.attributes:
-                self._guard.hold(instance.key, child.pid, child, instance.cgroup)
 
     def let_go(self, instance: Instance) -> None:
         """Nothing of an instance's run is left."""
