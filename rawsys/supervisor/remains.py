@@ -17,7 +17,7 @@ _LOOK_AGAIN = 0.1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from rawsys.command import Child
     from rawsys.events import EventLoop
@@ -123,12 +123,16 @@ class Remains:
         mark = self.mark(instance)
         return [pid for pid, found in self._orphans.living(self._loop.turns).items() if found == mark]
 
-    def send_orphans(self, instance: Instance, signal: int) -> None:
-        """Signal the orphans of an instance."""
+    def send_orphans(self, instance: Instance, signal: int, but: Collection[int] = ()) -> list[int]:
+        """Signal the orphans of an instance, but for some; gives their numbers."""
+        found: list[int] = []
         if self._orphans is not None:
             with suppress(OSError):
                 for pid in self._orphans_of(instance):
-                    self._orphans.send(pid, signal)
+                    if pid not in but:
+                        self._orphans.send(pid, signal)
+                        found.append(pid)
+        return found
 
     def end_strangers(self, signal: int, ended: Callable[[], object]) -> bool:
         """Signal all orphans, whoever left them; True when there is none.  Else `ended` is called once there is none."""

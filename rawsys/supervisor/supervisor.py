@@ -128,7 +128,7 @@ class Supervisor:
 
     def start(self, name: str) -> None:
         """Want a service (``web``) or an instance (``web/2``) up.  KeyError for an unknown one."""
-        for instance in self.named(name):
+        for instance in self._staying(name):
             self._held.pop(instance, None)
             instance.goal_up = True
             if instance.state is State.STOPPED:
@@ -143,11 +143,18 @@ class Supervisor:
 
     def restart(self, name: str) -> None:
         """Want it down and up again, with all that requires it."""
-        for instance in self.named(name):
+        for instance in self._staying(name):
             if instance.state in UP:
                 self._down(instance, Event.RESTART, "asked to restart")
             else:
                 instance.feed(Event.RESTART, "asked to restart")
+
+    def _staying(self, name: str) -> list[Instance]:
+        return [instance for instance in self.named(name) if not self.is_leaving(instance)]
+
+    def is_leaving(self, instance: Instance) -> bool:
+        """It was removed or scaled away, and is forgotten when nothing of it is left: nobody can want it up again."""
+        return instance in self._leaving
 
     def kill(self, name: str) -> None:
         """Want it down at once, by SIGKILL."""
@@ -397,6 +404,11 @@ class Supervisor:
         if not self._news:
             self.loop.call_soon(self._tell)
         self._news.append((instance, change))
+
+    @property
+    def untold(self) -> bool:
+        """Changes were made that no listener has been told of yet: that comes at the end of the turn."""
+        return bool(self._news)
 
     def _tell(self) -> None:
         while self._news:
