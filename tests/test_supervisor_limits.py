@@ -44,7 +44,7 @@ def test_a_service_gets_nothing_of_its_supervisor(tmp_path: Path, options: dict[
     A shell looks, since an interpreter ignores SIGPIPE by itself; the interpreter tells of the rest.
     """
     look = "grep -E 'Sig(Blk|Ign)' /proc/self/status; ulimit -Sn; ls /proc/self/fd"
-    others = [Service(f"s{n}", FOREVER, log=str(tmp_path / f"s{n}"), ready=[None, "alive"][n % 2]) for n in range(4)]
+    others = [Service(f"s{n}", FOREVER, log=str(tmp_path / f"s{n}"), ready=[None, 0.05][n % 2]) for n in range(4)]
     talk = Service("talk", FOREVER, watchdog=100)
     outcome = supervise(
         [*others, talk, Service("python", [sys.executable, "-S", "-c", LOOK], log=str(tmp_path / "python"), restart=ONCE),
@@ -292,8 +292,8 @@ def idle_calls(seconds: float) -> list[str]:
 
 
 def test_an_idle_supervisor_makes_no_call() -> None:
-    """200 services with their logs captured: for 2 s strace shows nothing but what it and the guardian sit in."""
-    assert idle_calls(2) == []
+    """200 services with their logs captured: for 1.5 s strace shows nothing but what it and the guardian sit in."""
+    assert idle_calls(1.5) == []
 
 
 def test_watchdog_and_backoff_wake_it_once_each() -> None:

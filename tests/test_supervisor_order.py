@@ -116,7 +116,7 @@ def test_ready_by_a_line_on_a_descriptor() -> None:
 def test_a_descriptor_that_is_closed_without_a_line_is_not_ready() -> None:
     services = [sh("one", "exec 3>&-; exec sleep 1000", ready="fd", start_timeout=0.1)]
     outcome = supervise(services, ("one", "stopping", down))
-    assert outcome.path("one") == ["starting", "stopping", "stopped"]
+    assert outcome.path("one")[:2] == ["starting", "stopping"]
     assert outcome.one("one", "stopping").reason == "not ready within 0.1 s"
 
 

@@ -97,6 +97,8 @@ def states() -> Drawing:
         return ", ".join(sorted(set().union(*taken.values())))
 
     begin, halt = on(REST, (State.WAITING, State.STARTING)), on((State.WAITING,), (State.STOPPED,))
+    # A restart comes to stopped for a moment, where the end of the old run is told: that is no event of its own there.
+    begin = begin.replace("empty, ", "")
     clear, ready = on((State.WAITING,), (State.STARTING,)), on((State.STARTING,), (State.RUNNING,))
     unborn = on((State.STARTING,), (State.BACKOFF, State.FAILED))
     to_end = {state: on(UP, (state,)) for state in END}

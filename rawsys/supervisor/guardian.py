@@ -2,7 +2,8 @@
 
 It is this file, run by the interpreter with nothing but modules in C: no site, no Python from the disk.  It waits at the
 other end of a Unix socket, over which it is handed the pidfd of each leader as soon as there is one, and told when the
-group is gone.  When the socket ends, its peer is dead or done: it kills each group that it still holds, and its cgroup.
+group is gone.  When the socket ends, its peer is dead or done: it kills each group that it still holds, and its cgroup,
+and then what has the supervisor's mark in its environment.
 
 Messages (SOCK_SEQPACKET): ``=KEY CGROUP`` from a leader itself, with its pidfd (or its number, before Linux 6.5), which the
 kernel attaches; ``+KEY GROUP CGROUP`` with a pidfd from the supervisor, when another guardian was there before; ``-KEY KEY ...``.
@@ -11,6 +12,7 @@ kernel attaches; ``+KEY GROUP CGROUP`` with a pidfd from the supervisor, when an
 import _signal  # type: ignore[import-not-found]  # of the interpreter itself: typeshed knows signal only
 import _socket
 import posix
+import sys
 
 WHOLE_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
 RIGHTS, CREDENTIALS, PIDFD = 1, 2, 4  # what comes with a message
@@ -54,6 +56,53 @@ def end_cgroup(path: str) -> None:
         posix.write(fd, b"1")
     finally:
         posix.close(fd)
+
+
+def end_marked(mark: bytes) -> None:
+    """Kill all that was started with a mark in its environment, until there is nothing more.
+
+    What is in a group that we know of is dead by now.  This is for what is in a session of its own, and for what was started
+    while there was no guardian.
+    """
+    killed: set[int] = set()
+    for _ in range(100):
+        found = kill_marked(mark)
+        if found <= killed:
+            return
+        killed |= found
+
+
+def kill_marked(mark: bytes) -> set[int]:
+    """One look at /proc; the numbers of those that were killed."""
+    found = set()
+    for name in posix.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        try:
+            held = posix.pidfd_open(int(name))
+        except OSError:
+            continue
+        try:
+            if mark in b"\0" + environment(name):
+                _signal.pidfd_send_signal(held, _signal.SIGKILL)
+                found.add(int(name))
+        except OSError:
+            pass  # it is gone, or not ours to look at
+        finally:
+            posix.close(held)
+    return found
+
+
+def environment(name: str) -> bytes:
+    """The environment that a process was started with."""
+    fd = posix.open(f"/proc/{name}/environ", posix.O_RDONLY | posix.O_CLOEXEC)
+    found = b""
+    try:
+        while part := posix.read(fd, 1 << 16):
+            found += part
+    finally:
+        posix.close(fd)
+    return found
 
 
 class Sender:
@@ -125,6 +174,7 @@ def main() -> None:
         end_group(pidfd, group)
         if cgroup:
             end_cgroup(cgroup)
+    end_marked(b"\0RAWSYS_MARK=" + sys.argv[1].encode() + b":")
 
 
 if __name__ == "__main__":

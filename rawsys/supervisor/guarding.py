@@ -41,8 +41,11 @@ class Guard:
     between would leave what the child has started by then.
     """
 
-    def __init__(self, loop: EventLoop, died: Callable[[], None], report: Callable[[Notice], object]) -> None:
+    def __init__(
+        self, loop: EventLoop, mark: str, died: Callable[[], None], report: Callable[[Notice], object]
+    ) -> None:
         self._loop = loop
+        self._mark = mark
         self._died = died
         self._report = report
         self._replaced = -_LONGEST
@@ -70,6 +73,7 @@ class Guard:
                 # No other argv[0]: by its own path the interpreter finds its modules, of which _socket may be a file.
                 command = Command(
                     sys.executable, "-I", "-S", "-X", "utf8=0", os.path.join(os.path.dirname(__file__), "guardian.py"),
+                    self._mark,
                     stdin=NULL, stdout=NULL, stderr=NULL, fds={3: theirs}, cwd="/", new_session=True,
                     signal_mask=range(1, 32), rlimits={_NOFILE: (hard, hard)},
                 )  # fmt: skip

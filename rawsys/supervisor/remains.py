@@ -54,7 +54,7 @@ class Remains:
                 self._flag = SignalFlag(SIGNALS["CHLD"])
                 loop.register(self._flag, self._child_ended)
             if guard:
-                self._guard = Guard(loop, self._guardian_died, report)
+                self._guard = Guard(loop, self._mark, self._guardian_died, report)
         except BaseException:
             self.close()
             raise

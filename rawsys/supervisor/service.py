@@ -100,7 +100,8 @@ class Service:
     - ``env``: its whole environment, else the supervisor's; ``extra_env``: some more.
 
     All other arguments are those of `rawsys.Command`: ``cwd``, ``user``, ``group``, ``umask``, ``nice``, ``rlimits``,
-    ``affinity``, ``capabilities``, ``cgroup``, ``stdin`` (NULL if not given), ``fds``, ...  It runs in a session of its own.
+    ``affinity``, ``capabilities``, ``cgroup``, ``stdin`` (NULL if not given), ``signal_mask`` (nothing), ``fds``, ...  It runs in
+    a session of its own.
 
     A Service cannot be changed; `replace` makes a variant.  Raises TypeError and ValueError for what cannot be right.
     """
@@ -220,6 +221,7 @@ class Service:
         """The Command for one instance: `{i}` filled in, in a session of its own, with what the supervisor adds."""
         given = {name: filled(value, number) for name, value in self.attributes.items()}
         given.setdefault("stdin", NULL)
+        given.setdefault("signal_mask", ())
         env = None if self.env is None else {name: filled(value, number) for name, value in self.env.items()}
         more = {name: filled(value, number) for name, value in self.extra_env.items()}
         more |= {"RAWSYS_INSTANCE": str(number), **(extra_env or {})}

@@ -51,10 +51,10 @@ class Supervisor:
 
     What can get away: a process that makes a session of its own is in no group that is known here.  With `own_process` it
     is found when its parent has ended, by the RAWSYS_MARK in its environment, and ended with its service, or without that
-    mark at the end of `run`; otherwise it is not touched.  When the supervisor is killed, only a `cgroup` of the service
-    leads the guardian to it.  A set-uid program loses the parent's death signal, so that the guardian alone ends it; one
-    that has become another user altogether can be signalled by root only: under an ordinary user it stays in *killing*
-    until it ends by itself.
+    mark at the end of `run`; otherwise it is not touched.  When the supervisor is killed, the guardian finds it by the
+    mark; what has neither is reached by the `cgroup` of its service only.  A set-uid program loses the parent's death
+    signal, so that the guardian alone ends it; one that has become another user altogether can be signalled by root only:
+    under an ordinary user it stays in *killing* until it ends by itself.
 
     Its methods are for the thread that runs it, before and during `run`; `shutdown` is for any, and for signal handlers.
     """
