@@ -12,10 +12,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 from signal_places import everywhere, put_back
-from support import in_child, until_blocked
+from support import ChildFailed, in_child, until_blocked
 
 import rawsys
 from rawsys import Fd, raw
@@ -140,6 +141,43 @@ def test_mask_belongs_to_its_thread() -> None:
         assert "SIGUSR1, entered" in repr(guard)
     with guard:  # and may be used again
         assert kernel_mask() & 1 << 9
+
+
+@everywhere
+def test_a_forked_child_leaves_the_guards_of_its_thread() -> None:
+    """To block, fork and leave in both: the child is the thread that entered, with another tid; other threads' it refuses."""
+    mask, stack = kernel_mask(), bytearray(24)
+    raw.sigaltstack(None, stack)
+
+    def leave(*guards: AbstractContextManager[object]) -> tuple[int, bytes]:
+        for guard in guards:
+            guard.__exit__(None, None, None)
+        now = bytearray(24)
+        raw.sigaltstack(None, now)
+        return kernel_mask(), bytes(now)
+
+    with blocked(SIGUSR1) as outer, unblocked(SIGUSR1) as inner, alternate_stack() as own:
+        assert in_child(leave, own, inner, outer) == (mask, bytes(stack))
+        assert inner.before == outer.before | {SIGUSR1}
+    assert kernel_mask() == mask
+
+    foreign, entered, done = (blocked(SIGUSR1), alternate_stack()), threading.Event(), threading.Event()
+
+    def enter() -> None:
+        with foreign[0], foreign[1]:
+            entered.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    entered.wait(20)
+    try:
+        for guard in foreign:
+            with pytest.raises(ChildFailed, match="belongs to thread"):
+                in_child(leave, guard)
+    finally:
+        done.set()
+        thread.join()
 
 
 @everywhere

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rawsys import raw
 from rawsys._native.signals import minimum_stack
+from rawsys.signals._here import Here
 from rawsys.signals.masks import fail
 
 TYPE_CHECKING = False
@@ -19,11 +20,13 @@ _DISABLED = b"\0" * 8 + (2).to_bytes(8, "little") + b"\0" * 8
 class AlternateStack:
     """The guard that `alternate_stack` makes: the stack is there inside ``with``, in the thread that entered."""
 
-    __slots__ = ("__weakref__", "_before", "_mapped", "_thread", "address", "size")
+    __slots__ = ("__weakref__", "_before", "_here", "_mapped", "address", "size")
+
+    _here: Here
 
     def __init__(self, size: int) -> None:
         self._before: bytes | None = None
-        self._mapped = self._thread = self.address = 0
+        self._mapped = self.address = 0
         self.size = size
 
     def __enter__(self) -> Self:
@@ -42,7 +45,7 @@ class AlternateStack:
         except BaseException:
             raw.munmap(mapped, length)
             raise
-        self._thread, self._before = raw.gettid(), bytes(before)
+        self._here, self._before = Here(), bytes(before)
         return self
 
     def _described(self, rounded: int) -> bytes:
@@ -52,10 +55,7 @@ class AlternateStack:
         before = self._before
         if before is None:
             return
-        if raw.gettid() != self._thread:
-            raise RuntimeError(
-                f"the alternate stack belongs to thread {self._thread}, which entered; it cannot be taken from another one"
-            )
+        self._here.check("the alternate stack")
         self._before = None
         now = bytearray(24)
         raw.sigaltstack(None, now)
@@ -67,7 +67,7 @@ class AlternateStack:
         raw.munmap(self._mapped, -(-self.size // _PAGE) * _PAGE + _PAGE)
 
     def __repr__(self) -> str:
-        state = "not in use" if self._before is None else f"at {self.address:#x} in thread {self._thread}"
+        state = "not in use" if self._before is None else f"at {self.address:#x} in thread {self._here.tid}"
         return f"<AlternateStack of {self.size} bytes, {state}>"
 
 
