@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import ctypes
 import functools
 import os
+import pickle
 import resource
 import select
 import signal
@@ -435,6 +437,52 @@ def test_alternate_stack_belongs_to_its_thread() -> None:
         alternate_stack(1e6)  # type: ignore[arg-type]
 
 
+@everywhere
+def test_alternate_stack_that_is_forgotten() -> None:
+    """It warns, is not the thread's stack any more and its memory is gone; of another thread it only warns."""
+    before = bytearray(24)
+    raw.sigaltstack(None, before)
+    with pytest.warns(ResourceWarning, match="unclosed <AlternateStack .* in thread"):
+        address = alternate_stack().__enter__().address
+    now = bytearray(24)
+    raw.sigaltstack(None, now)
+    assert now == before
+    assert raw.mincore(address, 4096, bytearray(1)) == -12  # ENOMEM: not mapped
+
+    def test() -> None:
+        entered, done, kept = threading.Event(), threading.Event(), [alternate_stack()]
+
+        def enter() -> None:
+            kept[0].__enter__()
+            entered.set()
+            done.wait(20)
+            sends()
+
+        def sends() -> None:
+            with SignalCounter(SIGUSR1) as counter:
+                raise_signal(SIGUSR1)
+                assert counter.count == 1
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        assert entered.wait(20)
+        with pytest.warns(ResourceWarning, match="unclosed <AlternateStack"):
+            kept.clear()
+        done.set()
+        thread.join()
+
+    in_child(test)  # whose memory it keeps until it ends
+
+
+@everywhere
+def test_guards_are_not_copied() -> None:
+    """A copy would put back, and unmap, a second time."""
+    for guard in (blocked(SIGUSR1), unblocked(SIGUSR1), alternate_stack()):
+        for use in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="cannot be copied or pickled"):
+                use(guard)
+
+
 # ---- timers ----
 
 
@@ -527,6 +575,9 @@ def test_timer_is_an_owner() -> None:
         TimerSignal(SIGALRM)
     with pytest.raises(OSError, match="Invalid argument"):
         TimerSignal(SIGALRM, tid=1)
+    for tid, error in (("1", TypeError), (1.0, TypeError), (True, TypeError), (2**31, OverflowError)):
+        with pytest.raises(error, match="a tid"):
+            TimerSignal(SIGALRM, tid=tid)  # type: ignore[arg-type]
     for wrong in (32, 0, 65):
         with pytest.raises(ValueError):
             TimerSignal(wrong)
@@ -536,6 +587,54 @@ def test_timer_is_an_owner() -> None:
                 timer.set(*times)
         with pytest.raises(TypeError):
             timer.set(None)  # type: ignore[arg-type]
+
+
+@everywhere
+def test_timer_is_not_closed_under_a_call() -> None:
+    """close() waits for the call of another thread, whose number may be a stranger's right after; a child does not."""
+    inside, go = threading.Event(), threading.Event()
+
+    class Slow(TimerSignal):
+        __slots__ = ("slow",)
+
+        def _number(self) -> int:
+            number = super()._number()
+            if self.slow and raw.gettid() == setter.native_id and self._lock._is_owned():  # type: ignore[attr-defined]
+                inside.set()
+                assert go.wait(20)
+            return number
+
+    timer = Slow(SIGALRM)
+    timer.slow = True
+    problems: list[BaseException] = []
+
+    def set_it() -> None:
+        try:
+            timer.set(1000)
+        except BaseException as problem:
+            problems.append(problem)
+
+    setter, closer = threading.Thread(target=set_it), threading.Thread(target=timer.close)
+    setter.start()
+    assert inside.wait(20)
+
+    def child() -> None:
+        with pytest.raises(ClosedError):
+            timer.set(1)
+        timer.close()
+
+    in_child(child)
+    closer.start()
+    try:
+        assert closer.native_id
+        until_blocked(closer.native_id, 202)
+        assert not timer.closed
+    finally:
+        go.set()
+        setter.join()
+        closer.join()
+    assert timer.closed
+    assert not problems
 
 
 # ---- sending ----

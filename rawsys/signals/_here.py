@@ -17,12 +17,16 @@ class Here:
     def __init__(self) -> None:
         self.tid, self._token = raw.gettid(), _token()
 
-    def check(self, what: str) -> None:
-        """Raise RuntimeError in another thread."""
+    def mine(self) -> bool:
+        """It is the calling one."""
         # Not by the tid: a child that this thread forks is this thread still, mask and stack included, and has to leave
         # what it entered (block, fork, leave in both is how a fork is kept from signals), but its tid is new.  And a tid
         # is given again once its thread has ended, to one that never entered.
-        if self._token is not _token():
+        return self._token is _token()
+
+    def check(self, what: str) -> None:
+        """Raise RuntimeError in another thread."""
+        if not self.mine():
             raise RuntimeError(
                 f"{what} belongs to thread {self.tid}, which entered; it cannot be put back from another one"
             )

@@ -96,6 +96,9 @@ class _Guard:
         self._before = None
         _mask(_SIG_SETMASK, before)
 
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError(f"{self!r} cannot be copied or pickled: it belongs to one thread")
+
     def __repr__(self) -> str:
         name = "blocked" if self._how == _SIG_BLOCK else "unblocked"
         return f"<{name} {', '.join(self._signals.names) or 'nothing'}{'' if self._before is None else ', entered'}>"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from rawsys import raw
 from rawsys._native.signals import minimum_stack
 from rawsys.signals._here import Here
@@ -66,6 +68,19 @@ class AlternateStack:
         fail("sigaltstack", (back, None), raw.sigaltstack(back, None))
         raw.munmap(self._mapped, -(-self.size // _PAGE) * _PAGE + _PAGE)
 
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError(f"{self!r} cannot be copied or pickled: it belongs to one thread")
+
+    def __del__(self) -> None:
+        if getattr(self, "_before", None) is None:
+            return
+        try:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+        finally:
+            # The thread that entered goes on using it if it is another one: then the memory has to stay.
+            if self._here.mine():
+                self.__exit__()
+
     def __repr__(self) -> str:
         state = "not in use" if self._before is None else f"at {self.address:#x} in thread {self._here.tid}"
         return f"<AlternateStack of {self.size} bytes, {state}>"
@@ -76,7 +91,8 @@ def alternate_stack(size: int | None = None) -> AlternateStack:
 
     `size` in bytes is rounded up to pages; by default 64 KiB more than the kernel itself needs.  All handlers of rawsys
     and of CPython use it.  A stack overflow can be handled on it; a page below it faults.  Leaving puts back what was
-    there before and frees the memory, in the same thread (RuntimeError in another one).
+    there before and frees the memory, in the same thread (RuntimeError in another one), or in a child that it forks.
+    Forgotten inside, it warns and leaves.
 
     Raises ValueError for less than the kernel needs on this processor (AT_MINSIGSTKSZ), OSError where there is no memory.
     """
