@@ -6,6 +6,7 @@ import asyncio
 import copy
 import ctypes
 import functools
+import itertools
 import os
 import pickle
 import resource
@@ -180,6 +181,91 @@ def test_a_forked_child_leaves_the_guards_of_its_thread() -> None:
     finally:
         done.set()
         thread.join()
+
+
+class Raised(Exception):
+    """What a Python handler raises."""
+
+
+def raise_it(*_: object) -> None:
+    raise Raised
+
+
+def interrupted_after(call: str, use: Callable[[], object], nth: int = 1) -> None:
+    """Run `use` with a signal, whose Python handler raises, in the instant after its nth raw call of that name."""
+    kernel, calls = getattr(raw, call), itertools.count(1)
+
+    def and_then(*arguments: object) -> int:
+        answer: int = kernel(*arguments)
+        if next(calls) == nth:
+            os.kill(os.getpid(), SIGUSR2)
+        return answer
+
+    signal.signal(SIGUSR2, raise_it)
+    setattr(raw, call, and_then)
+    try:
+        with pytest.raises(Raised):
+            use()
+    finally:
+        setattr(raw, call, kernel)
+
+
+@everywhere
+def test_a_guard_that_was_not_entered_changes_nothing() -> None:
+    """A Python handler that raises as soon as `unblocked` lets its signal in: the mask is as before."""
+
+    def test() -> None:
+        signal.signal(SIGUSR1, raise_it)
+        mask = kernel_mask()
+        with blocked(SIGUSR1):
+            guard = unblocked(SIGUSR1)
+            os.kill(os.getpid(), SIGUSR1)
+            with pytest.raises(Raised):
+                guard.__enter__()
+            assert kernel_mask() == mask | 1 << 9
+            assert "entered" not in repr(guard)
+            with guard:
+                assert kernel_mask() == mask
+        with pytest.raises(Raised), blocked(SIGUSR1):
+            os.kill(os.getpid(), SIGUSR1)
+        assert kernel_mask() == mask
+
+    in_child(test)
+
+
+@everywhere
+def test_an_alternate_stack_that_was_not_entered_is_not_used() -> None:
+    """A Python handler that raises when it has become the thread's: it is that no more before its memory goes."""
+
+    def test() -> None:
+        before, now = bytearray(24), bytearray(24)
+        raw.sigaltstack(None, before)
+        for nth in (1, 2):  # the call that looks, and the one that changes
+            stack = alternate_stack()
+            interrupted_after("sigaltstack", stack.__enter__, nth)
+            raw.sigaltstack(None, now)
+            assert now == before
+            assert raw.mincore(stack.address, 4096, bytearray(1)) == -12  # ENOMEM: not mapped
+            with SignalCounter(SIGUSR1) as counter:
+                raise_signal(SIGUSR1)
+                assert counter.count == 1
+            with stack:
+                pass
+
+    in_child(test)
+
+
+@everywhere
+def test_a_timer_that_was_not_made_is_gone() -> None:
+    """A Python handler that raises when the kernel has made it: it is released, with a warning, not leaked."""
+
+    def test() -> None:
+        with pytest.warns(ResourceWarning, match="unclosed <TimerSignal"):
+            interrupted_after("timer_create", lambda: TimerSignal(SIGALRM))
+        with open("/proc/self/timers") as file:
+            assert file.read() == ""
+
+    in_child(test)
 
 
 @everywhere

@@ -48,8 +48,8 @@ def fail(name: str, arguments: tuple[object, ...], answer: int) -> None:
         raise os_error(name, arguments, -answer)
 
 
-def _mask(how: int, signals: bytes) -> bytes:
-    """Change this thread's mask; gives the one before, without libc's own."""
+def _mask(how: int, signals: bytes | None) -> bytes:
+    """Change this thread's mask, if there are signals; gives the one before, without libc's own."""
     old = bytearray(8)
     fail("rt_sigprocmask", (how, signals, old, 8), raw.rt_sigprocmask(how, signals, old, 8))
     return (int.from_bytes(old, "little") & _LIBC).to_bytes(8, "little")
@@ -84,8 +84,14 @@ class _Guard:
     def __enter__(self) -> Self:
         if self._before is not None:
             raise RuntimeError("this guard is entered already; make another one")
-        self._here = Here()
-        self._before = _mask(self._how, self._signals.to_bytes())
+        self._here, signals = Here(), self._signals.to_bytes()
+        before = _mask(self._how, None)
+        try:
+            _mask(self._how, signals)
+        except BaseException:  # a Python handler's: nobody would leave what was not entered
+            _mask(_SIG_SETMASK, before)
+            raise
+        self._before = before
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -22,13 +22,14 @@ _DISABLED = b"\0" * 8 + (2).to_bytes(8, "little") + b"\0" * 8
 class AlternateStack:
     """The guard that `alternate_stack` makes: the stack is there inside ``with``, in the thread that entered."""
 
-    __slots__ = ("__weakref__", "_before", "_here", "_mapped", "address", "size")
+    __slots__ = ("__weakref__", "_before", "_here", "_installed", "_mapped", "address", "size")
 
     _here: Here
 
     def __init__(self, size: int) -> None:
         self._before: bytes | None = None
         self._mapped = self.address = 0
+        self._installed = False
         self.size = size
 
     def __enter__(self) -> Self:
@@ -39,33 +40,42 @@ class AlternateStack:
         # PROT_NONE first, then all but the lowest page: a handler that runs over its end faults instead of writing on.
         mapped = raw.mmap(None, length, 0, 0x20022, -1, 0)  # MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK
         fail("mmap", (None, length, 0, 0x20022, -1, 0), mapped if -4096 < mapped < 0 else 0)
-        self._mapped, self.address = mapped, mapped + _PAGE
+        self._mapped, self.address, self._installed = mapped, mapped + _PAGE, False
+        before = bytearray(24)
         try:
             fail("mprotect", (self.address, rounded, 3), raw.mprotect(self.address, rounded, 3))
-            before, mine = bytearray(24), self._described(rounded)
-            fail("sigaltstack", (mine, before), raw.sigaltstack(mine, before))
+            fail("sigaltstack", (None, before), raw.sigaltstack(None, before))
+            mine, self._here, self._before = self._described(rounded), Here(), bytes(before)
+            fail("sigaltstack", (mine, None), raw.sigaltstack(mine, None))
         except BaseException:
-            raw.munmap(mapped, length)
+            # A Python handler may raise right after the call that made it the thread's stack: unmapped then, it would
+            # kill the process at the next signal.
+            self._take_back()
             raise
-        self._here, self._before = Here(), bytes(before)
+        self._installed = True
         return self
 
     def _described(self, rounded: int) -> bytes:
         return self.address.to_bytes(8, "little") + bytes(8) + rounded.to_bytes(8, "little")
 
     def __exit__(self, *exception: object) -> None:
-        before = self._before
-        if before is None:
-            return
-        self._here.check("the alternate stack")
+        if self._before is not None:
+            self._here.check("the alternate stack")
+            self._take_back()
+
+    def _take_back(self) -> None:
+        """The stack of before is the thread's again, and then the memory goes."""
+        before, now = self._before, bytearray(24)
+        if before is not None:
+            back = before if not before[8] & 2 else _DISABLED
+            raw.sigaltstack(None, now)
+            if int.from_bytes(now[:8], "little") == self.address:
+                fail("sigaltstack", (back, None), raw.sigaltstack(back, None))
+            elif self._installed:
+                # Somebody (faulthandler) has put another stack there, and may put this one back: its memory has to stay.
+                self._before = None
+                return
         self._before = None
-        now = bytearray(24)
-        raw.sigaltstack(None, now)
-        if int.from_bytes(now[:8], "little") != self.address:
-            # Somebody (faulthandler) has put another stack there, and may put this one back: its memory has to stay.
-            return
-        back = before if not before[8] & 2 else _DISABLED
-        fail("sigaltstack", (back, None), raw.sigaltstack(back, None))
         raw.munmap(self._mapped, -(-self.size // _PAGE) * _PAGE + _PAGE)
 
     def __reduce__(self) -> str | tuple[object, ...]:

@@ -22,6 +22,7 @@ __all__ = ["TimerSignal"]
 
 _SIGEV_THREAD_ID = 4
 _TIMER_ABSTIME = 1
+_NO_TIMER = b"\xff" * 4
 _NANO = 1_000_000_000
 
 
@@ -48,10 +49,13 @@ class TimerSignal:
         event = siginfo(self._signal, value)[24:32] + b"".join(
             n.to_bytes(4, "little", signed=True) for n in (self._signal, _SIGEV_THREAD_ID, self._tid)
         )
-        made = bytearray(4)
+        made = bytearray(_NO_TIMER)
         event = event.ljust(64, b"\0")
-        fail("timer_create", (clock, event, made), raw.timer_create(clock, event, made))
-        self._id = int.from_bytes(made, "little")
+        try:
+            fail("timer_create", (clock, event, made), raw.timer_create(clock, event, made))
+        finally:  # a Python handler may raise as soon as the timer is there
+            if made != _NO_TIMER:
+                self._id = int.from_bytes(made, "little")
 
     @property
     def signal(self) -> Signal:
