@@ -406,6 +406,21 @@ def test_signal_fd_is_an_owner() -> None:
 
 
 @everywhere
+def test_signal_fd_that_is_borrowed() -> None:
+    """It reads, tells its signals and changes them as the owner does; what is no signalfd has none."""
+    with blocked(SIGUSR1, RT), SignalFd(SIGUSR1) as fd:
+        borrowed = SignalFd.borrow(fd.fileno())
+        assert borrowed.signals == {SIGUSR1}
+        raise_signal(SIGUSR1)
+        assert borrowed.get(20).signal == SIGUSR1
+        borrowed.update(RT)
+        assert borrowed.signals == SignalFd.borrow(fd.fileno()).signals == {RT}
+        reading, writing = Fd.pipe()
+        with reading, writing, pytest.raises(ValueError, match="no signalfd"):
+            _ = SignalFd.borrow(reading.fileno()).signals
+
+
+@everywhere
 def test_signal_fd_waits_for_another_thread() -> None:
     """get wakes up when the signal comes to the process, while all threads block it."""
     with blocked(RT), SignalFd(RT) as fd:

@@ -54,8 +54,11 @@ class SignalFd(FdIO):
 
     @property
     def signals(self) -> SignalSet:
-        """The signals that are read here."""
-        return self._signals
+        """The signals that are read here; of a borrowed one what the kernel tells (ValueError if it is no signalfd)."""
+        try:
+            return self._signals
+        except AttributeError:
+            return _told(self)
 
     def update(self, *signals: Signals) -> None:
         """Read another set of signals from now on."""
@@ -123,6 +126,15 @@ class SignalFd(FdIO):
 
     async def __anext__(self) -> SignalInfo:
         return await self.get_async()
+
+
+def _told(fd: SignalFd) -> SignalSet:
+    """The set of a descriptor that somebody else made, from /proc."""
+    with open(f"/proc/self/fdinfo/{fd.fileno()}", "rb") as file:
+        for line in file:
+            if line.startswith(b"sigmask:"):
+                return SignalSet.from_mask(int(line.split()[1], 16))
+    raise ValueError(f"{fd!r} is no signalfd")
 
 
 def decoded(data: bytes) -> SignalInfo:
