@@ -33,7 +33,8 @@ class SignalFd(FdIO):
     pending for the process or for itself.  After `fork()` the child reads its own.
 
     `get`, `get_nowait` and iteration (over what is there now) give a SignalInfo each; `fileno()` is readable while there
-    is one, for select and epoll; under asyncio ``await fd.get_async()`` and ``async for``.
+    is one, for select and epoll; under asyncio ``await fd.get_async()`` and ``async for``.  As with every Fd, `close()`
+    does not wake a thread or a task that waits.
 
     Raises ValueError for libc's own 32 and 33 and what is no signal; SIGKILL and SIGSTOP never come.
     """
