@@ -13,7 +13,7 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 _WIDTH, _LEFT, _RIGHT, _LINE, _HEAD = 720, 316, 660, 22, 64
-_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+_TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 _COLOURS = ("#3b8fd6", "#e08a2e", "#5aa469", "#b06fc4")
 _STYLE = """
   .bench-ink { fill: var(--color-foreground-primary, #808890) } .bench-pale { fill: var(--color-foreground-secondary, #808890) }
@@ -31,9 +31,19 @@ def rows_of(
     for number, run in enumerate(runs):
         for row in run["rows"]:
             if topic in (None, row["topic"]):
-                for peer in row.get("peers", ()):
-                    rows.setdefault(row["name"], {}).setdefault(peer["name"], []).append((number, peer))
+                for name, peer in _compared(row):
+                    rows.setdefault(name, {}).setdefault(peer["name"], []).append((number, peer))
     return rows
+
+
+def _compared(row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What has a ratio in a row: the figures of a contest that have none (counts) are in the table only."""
+    for peer in row.get("peers", ()):
+        yield row["name"], peer
+    for figure in row.get("figures", ()):
+        for peer in figure["peers"]:
+            if peer["ratio"]:
+                yield f"{row['name']}: {figure['name']}{', worst' if figure['worst'] else ''}", peer
 
 
 def draw(runs: Sequence[dict[str, Any]], file: Path) -> None:
@@ -117,7 +127,9 @@ def _dot(place: _Scale, height: float, peer: dict[str, Any], colour: str) -> Ite
 
 
 def _legend(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
-    yield _text(8, 16, "time of rawsys / time of the other; left of 1 rawsys is faster", "bench-ink")
+    yield _text(
+        8, 16, "rawsys / the other, in time where nothing else is said; left of 1 rawsys needs less", "bench-ink"
+    )
     at = 12
     for number, run in enumerate(runs):
         yield f'<circle cx="{at}" cy="34" r="3.5" fill="{_COLOURS[number % 4]}"/>'

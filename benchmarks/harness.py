@@ -12,6 +12,9 @@ A topic is a module with a `TOPIC`, and each of its rows a function that prepare
 
 `setting` is an ExitStack that ends when the row is measured.  A side is any function that makes its operation n times
 and gives nanoseconds.  A side that cannot be had raises `Missing`: it is said and skipped, and the row goes on.
+
+What is no time of one operation (memory, the worst of many, what was lost) is a `Contest` instead: each of its sides
+measures once in a round, and gives a number for every `Figure`.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -86,6 +89,57 @@ class Sides:
     ours_name: str = "rawsys"
 
 
+Reading = Mapping[str, float]
+"""One measurement: a number for each figure, by name; a figure that is not in it does not exist there."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that a contest measures.
+
+    `reach`: what our own number is to be, in its unit.  `against`: what its ratio to a peer is to be, by the peer's name;
+    the name `BEST` stands for the smallest number that any peer had in the same round.  `worst`: the claim is the
+    greatest number of all rounds, not the median.  `compared`: whether a ratio says something; it does not for a count
+    that may be 0.
+    """
+
+    name: str
+    unit: str = ""
+    reach: str = REPORTED
+    against: Mapping[str, str] = field(default_factory=dict)
+    worst: bool = False
+    compared: bool = True
+
+
+BEST = "the best of these"
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Whom we are compared with in a contest: a function that measures once, or why there is none."""
+
+    name: str
+    measure: Callable[[], Reading] | None
+    missing: str = ""
+
+
+def rival(name: str, make: Callable[[], Callable[[], Reading]]) -> Rival:
+    """A rival; `make` makes its function, or raises Missing."""
+    try:
+        return Rival(name, make())
+    except Missing as missing:
+        return Rival(name, None, str(missing))
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What a row measures that is no time of one operation: all sides once in each round, in turns."""
+
+    figures: Sequence[Figure]
+    ours: Callable[[], Reading]
+    rivals: Sequence[Rival] = ()
+
+
 class Setting(ExitStack):
     """What a row is prepared in: `quick` asks for a run that only shows that everything works."""
 
@@ -106,12 +160,15 @@ class Setting(ExitStack):
         return small_files(self.directory(), self.size(full, quick))
 
 
+Prepare = Callable[[Setting], Sides | Contest]
+
+
 @dataclass(frozen=True)
 class Maker:
     """A row before it is prepared; `patience` multiplies the number of rounds."""
 
     name: str
-    prepare: Callable[[Setting], Sides]
+    prepare: Prepare
     patience: float = 1.0
 
 
@@ -123,12 +180,10 @@ class Topic:
     title: str
     rows: list[Maker] = field(default_factory=list)
 
-    def row(
-        self, name: str, patience: float = 1.0
-    ) -> Callable[[Callable[[Setting], Sides]], Callable[[Setting], Sides]]:
+    def row(self, name: str, patience: float = 1.0) -> Callable[[Prepare], Prepare]:
         """Register the function that prepares a row."""
 
-        def register(prepare: Callable[[Setting], Sides]) -> Callable[[Setting], Sides]:
+        def register(prepare: Prepare) -> Prepare:
             self.rows.append(Maker(name, prepare, patience))
             return prepare
 
@@ -179,6 +234,9 @@ def measure(topic: Topic, maker: Maker, effort: Effort) -> dict[str, Any]:
             sides = maker.prepare(setting)
         except Missing as missing:
             return row | {"skipped": str(missing)}
+        if isinstance(sides, Contest):
+            rounds = max(1 if effort.quick else 3, round(effort.rounds * maker.patience))
+            return row | judge(sides, hold(sides, rounds))
         present = [peer for peer in sides.peers if peer.side]
         run: list[Side] = [sides.ours, *(peer.side for peer in present if peer.side)]
         if sides.baseline:
@@ -214,6 +272,68 @@ def evaluate(sides: Sides, present: Sequence[Peer], table: list[list[float]]) ->
         "columns": [sides.ours_name, *(one.name for one in present), *(["baseline"] if baseline else [])],
         "rounds": [[round(ns, 2) for ns in line] for line in table],
     }
+
+
+def hold(contest: Contest, rounds: int) -> list[list[Reading]]:
+    """The readings of each side, round by round: first ours, then those of the rivals that are there.
+
+    Each round begins with another side, as in take_turns; nothing is left out.
+    """
+    sides = [contest.ours, *(one.measure for one in contest.rivals if one.measure)]
+    table = []
+    for number in range(rounds):
+        line: list[Reading] = [{}] * len(sides)
+        for turn in range(len(sides)):
+            which = (number + turn) % len(sides)
+            line[which] = sides[which]()
+        table.append(line)
+    return table
+
+
+def judge(contest: Contest, table: list[list[Reading]]) -> dict[str, Any]:
+    """The figures of a contest, as they stand in the JSON."""
+    names = [one.name for one in contest.rivals if one.measure]
+    return {
+        "figures": [_judged(figure, names, table) for figure in contest.figures],
+        "missing": [{"name": one.name, "why": one.missing} for one in contest.rivals if not one.measure],
+        "columns": ["rawsys", *names],
+        "rounds": [[dict(reading) for reading in line] for line in table],
+    }
+
+
+def _judged(figure: Figure, names: Sequence[str], table: list[list[Reading]]) -> dict[str, Any]:
+    columns = {name: [line[at].get(figure.name) for line in table] for at, name in enumerate(names, 1)}
+    ours = [line[0][figure.name] for line in table]
+    if BEST in figure.against and columns:
+        columns[BEST] = [min(filter(None, values), default=None) for values in zip(*columns.values(), strict=True)]
+    value = _claim(figure, ours)
+    peers = []
+    for name, values in columns.items():
+        if any(number is None for number in values):
+            continue  # it has no such figure
+        theirs = [number for number in values if number is not None]
+        reach = figure.against.get(name, REPORTED)
+        ratio = None
+        if figure.compared and min(*ours, *theirs) > 0:
+            ratio = list(spread([a / b for a, b in zip(ours, theirs, strict=True)]))
+            if figure.worst:  # one number on each side, hence no quartiles
+                ratio = [value / _claim(figure, theirs)] * 3
+        met = is_met(reach, ratio[1]) if ratio else None
+        entry = {"name": name, "limit": False, "reach": reach, "value": _claim(figure, theirs)}
+        peers.append(entry | {"ratio": ratio, "met": met})
+    return {
+        "name": figure.name,
+        "unit": figure.unit,
+        "worst": figure.worst,
+        "value": value,
+        "reach": figure.reach,
+        "met": is_met(figure.reach, value),
+        "peers": peers,
+    }
+
+
+def _claim(figure: Figure, values: Sequence[float]) -> float:
+    return max(values) if figure.worst else spread(values).median
 
 
 def run_topics(names: Sequence[str], effort: Effort) -> Iterator[dict[str, Any]]:

@@ -125,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
     _processes(command)
     from rawsys.supervisor import commands as supervision
 
-    supervision.add(command)
+    supervision.add(command, made)
     return made
 
 

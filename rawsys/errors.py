@@ -18,7 +18,6 @@ names the call).  Our own exceptions are few and say a state::
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 
 TYPE_CHECKING = False
@@ -154,7 +153,7 @@ def os_error(name: str, arguments: Sequence[object], errno: int) -> OSError:
     error.add_note(f"in {describe(name, arguments)}")
     if errno == _ENOSYS and entry.since:
         error.add_note(
-            f"{name} needs Linux {entry.since}; this is Linux {platform.release()}, or a seccomp filter forbids it"
+            f"{name} needs Linux {entry.since}; this is Linux {os.uname().release}, or a seccomp filter forbids it"
         )
     return error
 

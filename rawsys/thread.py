@@ -56,7 +56,8 @@ class ThreadHandle(ThreadCore):
     detached
         nobody joins it.
 
-    They return when the thread exists and all of that holds; the body may have begun.
+    They return when the thread exists, has its Python state (for a Python body) and all of that holds; the body may
+    have begun.
 
     Raises OSError when the kernel refuses one of them (the note names the call): then no body runs. EAGAIN: a limit of
     threads, or no memory for the stack.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -65,6 +66,31 @@ class Noting(Supervisor):
     noted: list[Any]
 
 
+def sh(name: str, code: str, **rules: Any) -> Service:
+    """A service that is a line of shell; it is not started again unless that is asked for."""
+    rules.setdefault("restart", ONCE)
+    return Service(name, ["sh", "-c", code], **rules)
+
+
+NOTIFY = """
+import os, socket, signal, sys
+said = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+address = os.environ["NOTIFY_SOCKET"].replace("@", chr(0), 1)
+def say(*lines):
+    said.sendto("\\n".join(lines).encode(), address)
+{}
+while True:
+    signal.pause()
+"""
+
+
+def talker(name: str, code: str, **rules: Any) -> Service:
+    """A service that talks to its supervisor: `say` is there for its code."""
+    return Service(
+        name, [sys.executable, "-S", "-c", NOTIFY.format(code)], **{"ready": "notify", "restart": ONCE} | rules
+    )
+
+
 def down(supervisor: Supervisor) -> None:
     """The usual last action."""
     supervisor.shutdown("the test is over")
@@ -117,7 +143,7 @@ def _run(
             waiting.pop(0)[2](supervisor)
 
     def late() -> None:
-        lines = "\n".join(map(str, [*changes, *notices]))
+        lines = "\n".join(map(str, [*changes[-50:], *notices]))
         raise AssertionError(f"it did not end within {deadline:g} s; steps left: {waiting}\n{lines}")
 
     for service in services:

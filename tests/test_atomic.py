@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import mmap
 import os
 import signal
@@ -11,9 +13,9 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import in_child
+from support import in_child, until_blocked
 
-from rawsys import AtomicBool, AtomicI64, AtomicU32, AtomicU64
+from rawsys import AtomicBool, AtomicI64, AtomicU32, AtomicU64, ThreadHandle, constants, raw
 
 WIDTHS = {AtomicU64: (64, False), AtomicI64: (64, True), AtomicU32: (32, False)}
 OPERATIONS = {
@@ -204,3 +206,29 @@ def test_wide_words_say_what_to_wait_on(cls: type) -> None:
     for call in (lambda: cls().wait(0), lambda: cls().notify()):
         with pytest.raises(NotImplementedError, match="AtomicU32"):
             call()
+
+
+def test_answers_of_the_kernel() -> None:
+    """Edge 105: what futex says to a wrong value, an end of time, a word that is unaligned or nowhere, nobody to wake."""
+    word = bytearray(8)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(word))
+    wait, wake = constants.FUTEX_WAIT, constants.FUTEX_WAKE
+    soon = bytearray((0).to_bytes(8, "little") + (1_000_000).to_bytes(8, "little"))
+    assert raw.futex(address, wait, 1, None, None, 0) == -errno.EAGAIN
+    assert raw.futex(address, wait, 0, soon, None, 0) == -errno.ETIMEDOUT
+    assert raw.futex(address + 1, wait, 0, None, None, 0) == -errno.EINVAL
+    assert raw.futex(8, wait, 0, None, None, 0) == -errno.EFAULT
+    assert raw.futex(address, wake, 1, None, None, 0) == 0
+
+
+def test_a_shared_word_is_waited_on_as_shared() -> None:
+    """Edge 105: a private wake does not reach who waits in a buffer, notify() does: others may map that memory."""
+    memory = mmap.mmap(-1, 4096)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    word = AtomicU32.at(memory)
+    waiter = ThreadHandle.spawn(word.wait, 0)
+    until_blocked(waiter.tid, 202)
+    word.store(1)
+    private = raw.futex(address, constants.FUTEX_WAKE | constants.FUTEX_PRIVATE_FLAG, 1, None, None, 0)
+    assert (private, word.notify()) == (0, 1)
+    assert waiter.join() is True

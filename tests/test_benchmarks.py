@@ -13,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from support import run_python
 
 from rawsys import bench
 
@@ -214,6 +215,138 @@ def test_every_row_of_a_topic_runs(harness: ModuleType, topic: str) -> None:
         for peer in row["peers"]:
             low, ratio, high = peer["ratio"]
             assert low <= ratio <= high
+
+
+def contest(harness: ModuleType) -> Any:
+    """A contest of made-up sides: ours has 1, 2 and 9 ms in three rounds, the rivals 2 and 4 each time."""
+    ours = iter([1.0, 2.0, 9.0])
+    figures = [
+        harness.Figure("took", "ms", "<= 3", {"slow": "<= 0.4", harness.BEST: "<= 1.0"}),
+        harness.Figure("longest", "ms", "<= 3", worst=True),
+        harness.Figure("lost", reach="<= 0", compared=False),
+    ]
+
+    def measure() -> Any:
+        now = next(ours)
+        return {"took": now, "longest": now, "lost": 0}
+
+    def absent() -> Any:
+        raise harness.Missing("it is not installed")
+
+    rivals = [
+        harness.rival("fast", lambda: lambda: {"took": 2.0, "longest": 3.0, "lost": 7}),
+        harness.rival("slow", lambda: lambda: {"took": 4.0, "lost": 0}),
+        harness.rival("absent", absent),
+    ]
+    return harness.Contest(figures, measure, rivals)
+
+
+def test_a_contest_has_medians_worst_ones_and_paired_ratios(harness: ModuleType) -> None:
+    """A figure that a rival has not is left out for it; the best is that of each round; counts have no ratio."""
+    made = contest(harness)
+    found = harness.judge(made, harness.hold(made, 3))
+    took, longest, lost = found["figures"]
+    assert (took["value"], took["met"]) == (2.0, True)
+    assert {peer["name"]: (peer["value"], peer["ratio"][1], peer["met"]) for peer in took["peers"]} == {
+        "fast": (2.0, 1.0, None),
+        "slow": (4.0, 0.5, False),
+        harness.BEST: (2.0, 1.0, True),
+    }
+    assert (longest["value"], longest["met"]) == (9.0, False)
+    assert [(peer["name"], peer["ratio"]) for peer in longest["peers"]] == [("fast", [3.0, 3.0, 3.0])]
+    assert (lost["value"], lost["met"], [peer["ratio"] for peer in lost["peers"]]) == (0, True, [None, None])
+    assert found["missing"] == [{"name": "absent", "why": "it is not installed"}]
+    assert found["columns"] == ["rawsys", "fast", "slow"]
+    assert len(found["rounds"]) == 3
+
+
+def test_a_contest_is_printed_drawn_and_summed_up(harness: ModuleType) -> None:
+    """Every figure has its lines, every reach counts, and the chart has what has a ratio."""
+    made = contest(harness)
+    row = {"topic": "t", "name": "row"} | harness.judge(made, harness.hold(made, 3))
+    report = importlib.import_module("benchmarks.report")
+    text = "\n".join(report.row_lines(row))
+    assert "longest, worst" in text
+    assert "absent: it is not installed" in text
+    assert (
+        report.closing([row])
+        == "3 of 5 reaches met; missed: row: took against slow (0.500, <= 0.4); row: longest (9 ms, <= 3)"
+    )
+    drawn = importlib.import_module("benchmarks.chart").rows_of([{"rows": [row]}])
+    assert {name: list(peers) for name, peers in drawn.items()} == {
+        "row: took": ["fast", "slow", harness.BEST],
+        "row: longest, worst": ["fast"],
+    }
+
+
+def test_the_rounds_of_a_contest_begin_with_another_side_each(harness: ModuleType) -> None:
+    """As those of take_turns do."""
+    order: list[str] = []
+
+    def side(name: str) -> Callable[[], dict[str, float]]:
+        return lambda: order.append(name) or {"n": 1.0}  # type: ignore[func-returns-value]
+
+    made = harness.Contest([harness.Figure("n")], side("a"), [harness.Rival(name, side(name)) for name in "bc"])
+    harness.hold(made, 3)
+    assert "".join(order) == "abcbcacab"
+
+
+def test_lines_of_a_flood_that_are_lost_or_cut_are_found(tmp_path: Path) -> None:
+    """Whole lines count once, with a time before them or without; halves, and what is not there, are told."""
+    look = importlib.import_module("benchmarks.supervised.floods").look
+
+    def line(number: int) -> bytes:
+        return b"%010d " % number + 88 * b"x" + b"\n"
+
+    one, two = tmp_path / "current", tmp_path / "@1.s"
+    two.write_bytes(line(0) + b"2026-01-01T00:00:00.000 " + line(1) + line(1) + line(2)[:40])
+    one.write_bytes(line(2)[40:] + line(4))
+    assert look([two, one], 5) == (2, 2)
+    two.write_bytes(line(0) + line(1) + line(2))
+    one.write_bytes(line(3) + line(4))
+    assert look([two, one], 5) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["restart with 200", "start 200", "stop 200", "memory with 200", "100 MB of lines", "the supervisor is killed"],
+)
+def test_a_row_of_the_supervisor_runs_without_rivals(row: str) -> None:
+    """With six children, and nothing else to be found: every figure is there, and every rival is said to be missing.
+
+    In a process of its own, since the row makes its process a subreaper and ends all that is below it.
+    """
+    code = """
+        import json, shutil, sys
+        sys.path.append(sys.argv[1])
+        compiler = shutil.which("gcc") or shutil.which("cc")
+        if compiler is None:
+            sys.exit(3)
+        from benchmarks import harness
+        topic = harness.load("supervisor")
+        from benchmarks.supervised import keepers, floods
+        def nothing(name):
+            raise harness.Missing(f"{name} is not to be found")
+        keepers.program = floods.program = nothing
+        (maker,) = [each for each in topic.rows if each.name.startswith(sys.argv[2])]
+        print(json.dumps(harness.measure(topic, maker, harness.QUICK)))
+    """
+    done = run_python(code, str(ROOT), row, flags=(), deadline=90)
+    if done.returncode == 3:
+        pytest.skip("no C compiler for the child")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    if "cannot be compiled" in found.get("skipped", ""):
+        pytest.skip(found["skipped"])
+    assert "skipped" not in found
+    assert found["columns"] == ["rawsys"]
+    assert len(found["missing"]) >= 3
+    for figure in found["figures"]:
+        assert figure["name"] in found["rounds"][0][0]
+    counts = {
+        figure["name"]: figure["value"] for figure in found["figures"] if figure["name"].endswith(("lines", "ms"))
+    }
+    assert not any(counts.values())
 
 
 def test_json_has_machine_date_commit_and_every_round(

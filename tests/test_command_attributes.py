@@ -118,8 +118,9 @@ def cases(place: Path, tty: str, cgroup: Path) -> dict[str, Case]:
 
 NAMES = list(cases(Path("/"), "/dev/null", Path("/")))
 PRIVILEGED = {"user", "group", "groups", "capabilities", "securebits", "namespaces", "root", "cgroup"}
-OTHERS = {"argv", "parent_death_any_thread"}
-"""The program itself, and what changes nothing in the child: see test_parent_death_signal_from_another_thread."""
+OTHERS = {"announce", "argv", "parent_death_any_thread"}
+"""The program itself, and what changes nothing in the child: test_command_announce.py has the first one,
+test_parent_death_signal_from_another_thread the last."""
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +230,9 @@ BAD: list[tuple[dict[str, Any], type[Exception]]] = [
     ({"securebits": 1 << 20}, OSError),
     ({"personality": "x"}, TypeError),
     ({"pid_variable": "A=B"}, ValueError),
+    ({"announce": b"x"}, TypeError),
+    ({"announce": (0, "x")}, TypeError),
+    ({"announce": (987, b"x")}, OSError),
     ({"pid_variable": "A", "namespaces": int(CLONE_NEWPID)}, ValueError),
     ({"namespaces": 0x100}, ValueError),
     ({"namespaces": int(CLONE_NEWUSER), "groups": [1]}, ValueError),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import signal
@@ -13,7 +14,7 @@ from collections.abc import Callable
 import pytest
 from support import in_child, run_python, until_blocked
 
-from rawsys import AtomicU32, AtomicU64, Mutex, ThreadHandle
+from rawsys import AtomicU32, AtomicU64, Mutex, ThreadHandle, raw
 from rawsys.errors import DeadlockError, OwnerDiedError
 
 FUTEX = 202
@@ -139,22 +140,53 @@ def test_it_excludes(make: Callable[[], Mutex]) -> None:
 
 
 def test_nobody_starves() -> None:
-    """Eight threads that want the lock all the time get it within a bounded spread."""
+    """Eight threads that want the lock all the time have it in turns: of 160 turns each gets a fifth of its share or more.
+
+    A turn is what a thread does with the lock before another one has it, so the figure is the lock's and not the
+    machine's: the lock's own spread is below 2, the rest is the GIL's.
+    """
     mutex, stop = Mutex(), AtomicU32()
-    counts = [0] * 8
+    turns: list[int] = []
 
     def want(n: int) -> None:
         while not stop.load():
             with mutex:
-                counts[n] += 1
+                if not turns or turns[-1] != n:
+                    turns.append(n)
+                    stop.store(int(len(turns) >= 160))
 
-    handles = [ThreadHandle.spawn(want, n) for n in range(8)]
-    while min(counts) < 20:
-        stop.wait(0, 0.05)
-    stop.store(1)
-    for handle in handles:
+    for handle in [ThreadHandle.spawn(want, n) for n in range(8)]:
         handle.join()
-    assert max(counts) < 1000 * min(counts)
+    assert min(turns.count(n) for n in range(8)) >= 4
+
+
+def test_waiters_that_give_up() -> None:
+    """Heirs whose time ends at the moment of the handover: nothing is lost, taken twice, or left held."""
+    mutex, held = Mutex(), [0]
+
+    def impatient() -> int:
+        taken = 0
+        for _ in range(60):
+            if mutex.acquire(0.0015):
+                before = held[0]
+                for _ in range(20_000):
+                    pass
+                held[0] = before + 1
+                mutex.release()
+                taken += 1
+        return taken
+
+    def patient() -> int:
+        for _ in range(60):
+            with mutex:
+                held[0] += 1
+        return 60
+
+    handles = [ThreadHandle.spawn(body) for body in (impatient, impatient, impatient, patient) * 2]
+    taken = [handle.join() for handle in handles]
+    assert sum(taken) == held[0]
+    assert min(taken) < 60
+    assert not mutex.locked()
 
 
 @both
@@ -403,6 +435,26 @@ def test_dead_owner_is_told_until_somebody_recovers() -> None:
         mutex.acquire()
     mutex.acquire(recover=True)
     mutex.release()
+
+
+def test_the_robust_list_stays_that_of_libc() -> None:
+    """Edge 106: locking, dying and recovering leave the thread's head of the list where libc put it, and empty."""
+
+    def head() -> tuple[int, int]:
+        place, size = bytearray(8), bytearray(8)
+        assert raw.get_robust_list(0, place, size) == 0
+        address = int.from_bytes(place, "little")
+        return address, ctypes.c_uint64.from_address(address).value
+
+    before = head()
+    assert before[0] == before[1]
+    mutex = shared()
+    with mutex:
+        assert head()[0] == before[0] != head()[1]
+    ThreadHandle.spawn(mutex.acquire).join()
+    mutex.acquire(recover=True)
+    mutex.release()
+    assert head() == before
 
 
 def test_processes_exclude_each_other() -> None:

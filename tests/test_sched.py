@@ -84,6 +84,27 @@ def test_masks_of_more_than_1024_cpus() -> None:
     assert sizes == [128, 256, 512]
 
 
+def test_masks_that_the_kernel_refuses() -> None:
+    """Edge 102: a buffer that is no multiple of 8 bytes, or too short for the CPUs there are, is EINVAL."""
+    assert raw.sched_getaffinity(0, 12, bytearray(12)) == -22
+    assert raw.sched_getaffinity(0, 0, bytearray(8)) == -22
+    assert raw.sched_getaffinity(0, 128, bytearray(128)) > 0
+
+
+def test_affinity_is_inherited() -> None:
+    """Edge 103: threads and processes start with the CPUs of the thread that made them."""
+
+    def body() -> list[frozenset[int]]:
+        from rawsys import ThreadHandle
+
+        one = {max(sched.affinity())}
+        sched.set_affinity(one)
+        thread = ThreadHandle.spawn(sched.affinity).join()
+        return [sched.affinity() - one, thread - one, in_child(sched.affinity) - one]
+
+    assert in_child(body) == [frozenset()] * 3
+
+
 def test_policy_and_nice_of_another_thread(other: int) -> None:
     """BATCH and a nice value reach that thread and no other."""
     sched.set_policy(constants.SCHED_BATCH, tid=other, reset_on_fork=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import ctypes
 import faulthandler
 import gc
 import os
@@ -88,6 +89,32 @@ def test_threads_are_listed_until_they_end() -> None:
     thread.join(5)
     assert not thread.is_alive()
     assert handle.join() is True
+
+
+def python_states() -> int:
+    """How many threads of this interpreter have a Python state, whether they have run Python or not."""
+    api = ctypes.pythonapi
+    for function in (api.PyInterpreterState_Get, api.PyInterpreterState_ThreadHead, api.PyThreadState_Next):
+        function.restype = ctypes.c_void_p
+    count, state = 0, api.PyInterpreterState_ThreadHead(ctypes.c_void_p(api.PyInterpreterState_Get()))
+    while state:
+        count, state = count + 1, api.PyThreadState_Next(ctypes.c_void_p(state))
+    return count
+
+
+def test_it_is_all_there_when_spawn_returns() -> None:
+    """With nothing asked for that the kernel could refuse: its Python state, its tid, and threading's list."""
+    gate, handles, seen = AtomicU32(), [], []
+    before = python_states()
+    for _ in range(30):
+        handles.append(ThreadHandle.spawn(gate.wait, 0))
+        there = os.path.exists(f"/proc/self/task/{handles[-1].tid}")
+        seen.append((python_states() - before, threading.active_count() - 1, there))
+    gate.store(1)
+    gate.notify(30)
+    assert [handle.join() for handle in handles] == [True] * 30
+    assert seen == [(n, n, True) for n in range(1, 31)]
+    assert python_states() == before
 
 
 def test_thread_local_data_is_its_own_and_goes() -> None:

@@ -29,7 +29,12 @@ class Dry(Machine):
     """A machine without a world: what the world would answer is chosen at random."""
 
     def __init__(self, kind: str, chance: random.Random, ways: Ways) -> None:
-        super().__init__(Service("any", ["true"], restart=Restart(kind, limit=2, window=60, retry_after=5)), 0)
+        super().__init__(
+            Service(
+                "any", ["true"], restart=Restart(kind, base=chance.choice((0, 0.1)), limit=2, window=60, retry_after=5)
+            ),
+            0,
+        )
         self.chance, self.ways, self.clock, self.event = chance, ways, 0.0, ""
 
     def now(self) -> float:
@@ -92,11 +97,13 @@ def states() -> Drawing:
         return ", ".join(sorted(set().union(*taken.values())))
 
     begin, halt = on(REST, (State.WAITING, State.STARTING)), on((State.WAITING,), (State.STOPPED,))
+    # A restart comes to stopped for a moment, where the end of the old run is told: that is no event of its own there.
+    begin = begin.replace("empty, ", "")
     clear, ready = on((State.WAITING,), (State.STARTING,)), on((State.STARTING,), (State.RUNNING,))
     unborn = on((State.STARTING,), (State.BACKOFF, State.FAILED))
     to_end = {state: on(UP, (state,)) for state in END}
     killed = on((State.STOPPING,), (State.KILLING,))
-    again, settled = on(END, (State.WAITING, State.STARTING)), on(END, REST)
+    again, settled = on((State.EXITED,), (State.WAITING, State.STARTING)), on(END, REST)
     given_up = on(REST, (State.STOPPED,))
     if left:
         raise ValueError(f"the picture has no place for {sorted(left)}")
@@ -107,11 +114,14 @@ def states() -> Drawing:
         f"The states of an instance. At rest: stopped, backoff, failed, done. From there to waiting, or at once to starting: {begin}. "
         f"From waiting to starting: {clear}; back to stopped: {halt}. From starting to running: {ready}; from starting to "
         f"backoff or failed: {unborn}. From starting and running: {ends}. From stopping to killing: {killed}. From exited, stopping "
-        f"and killing to rest, or to waiting or starting again: {settled}. From backoff, failed and done to stopped: {given_up}.",
+        f"and killing to rest: {settled}; from exited to waiting or starting, where there is no delay: {again}. From backoff, "
+        f"failed and done to stopped: {given_up}.",
     )
     _boxes(d)
     d.arrow(144, 72, 306, 72)
-    d.text(225, 62, begin, "pale", "middle")
+    words = begin.split(", ")
+    d.text(225, 46, f"{', '.join(words[:3])},", "pale", "middle")
+    d.text(225, 62, ", ".join(words[3:]), "pale", "middle")
     d.arrow(308, 96, 146, 96)
     d.text(225, 112, halt, "pale", "middle")
     d.arrow(410, 84, 456, 84)
@@ -126,10 +136,10 @@ def states() -> Drawing:
         d.text(630, 180 + 20 * number, f"{events}: {state}", "pale", "end")
     d.line(410, 310, 340, 310)
     d.arrow(340, 310, 340, 108)
-    d.text(332, 300, f"{again}: up again", "pale", "end")
+    d.text(332, 300, f"{again}, without delay", "pale", "end")
     d.arrow(410, 350, 146, 350)
     d.text(332, 368, f"{settled}: as the policy says", "pale", "end")
-    d.arrow(600, 330, 614, 330)
+    d.arrow(604, 330, 615, 330)
     d.text(607, 398, f"stopping to killing: {killed}", "pale", "middle")
     d.text(75, 398, f"{given_up}: to stopped", "pale", "middle")
     return d

@@ -40,11 +40,12 @@ class Attributes:
 
     __slots__ = (
         "_argv", "_changes_credentials", "_compiled", "_cpus", "_defaults", "_env", "_executable", "_extra_env",
-        "_ioprio", "_limits", "_mask", "_started", "_variants", "_varies", "_wiring", "affinity", "argv", "argv0", "capabilities", "cgroup",
-        "controlling_tty", "cwd", "default_signals", "env", "executable", "extra_env", "fds", "group", "groups",
-        "ioprio", "namespaces", "new_session", "nice", "no_new_privs", "oom_score_adj", "parent_death_any_thread",
-        "parent_death_signal", "personality", "pid_variable", "process_group", "rlimits", "root", "scheduling", "securebits",
-        "signal_mask", "stderr", "stdin", "stdout", "steps", "subreaper", "umask", "user",
+        "_ioprio", "_limits", "_mask", "_started", "_variants", "_varies", "_wiring", "affinity", "announce", "argv",
+        "argv0", "capabilities", "cgroup", "controlling_tty", "cwd", "default_signals", "env", "executable",
+        "extra_env", "fds", "group", "groups", "ioprio", "namespaces", "new_session", "nice", "no_new_privs",
+        "oom_score_adj", "parent_death_any_thread", "parent_death_signal", "personality", "pid_variable",
+        "process_group", "rlimits", "root", "scheduling", "securebits", "signal_mask", "stderr", "stdin", "stdout",
+        "steps", "subreaper", "umask", "user",
     )  # fmt: skip
 
     argv: tuple[Text, ...]
@@ -84,6 +85,7 @@ class Attributes:
     root: Text | None
     cgroup: Place | None
     steps: Program | None
+    announce: tuple[Source, bytes] | None
 
     _argv: tuple[bytes, ...]
     _env: dict[bytes, bytes] | None
@@ -117,6 +119,7 @@ class Attributes:
         self._check_program()
         self._check_streams()
         self._check_places()
+        self._check_announce()
         self._check_numbers()
         self._check_signals()
         self._check_session()
@@ -140,7 +143,7 @@ class Attributes:
     def _opens(self) -> bool:
         streams = self.stdin, self.stdout, self.stderr
         opened = any(stream is PIPE or not isinstance(stream, Special) for stream in streams)
-        places = self.cgroup, self.controlling_tty, None if is_path(self.cwd) else self.cwd
+        places = self.cgroup, self.controlling_tty, self.announce, None if is_path(self.cwd) else self.cwd
         return opened or bool(self.fds) or any(place is not None for place in places)
 
     def _check_program(self) -> None:
@@ -184,6 +187,15 @@ class Attributes:
                 if name == "root":
                     raise TypeError(f"root is a path, not {type(place).__name__}")
                 number_of(place)
+
+    def _check_announce(self) -> None:
+        if self.announce is None:
+            return
+        if not isinstance(self.announce, (tuple, list)) or len(self.announce) != 2:
+            raise TypeError(f"announce is a pair of a socket and what is sent over it, not {self.announce!r}")
+        number_of(self.announce[0])
+        if not isinstance(self.announce[1], bytes) or not self.announce[1]:
+            raise TypeError(f"announce: what is sent is bytes, at least one, not {self.announce[1]!r}")
 
     def _check_numbers(self) -> None:
         for name in (

@@ -69,6 +69,9 @@ class Command(Attributes):
       itself.  ``cgroup``: the directory of a cgroup v2, which the child is born in.
     - ``steps``: a Program without parameters, run between no_new_privs and the parent death signal, after the
       descriptors are placed; calls that change memory are refused in it, and it cannot grow any more.
+    - ``announce``: (socket, bytes), which the child sends over that socket before it executes.  A receiver with SO_PASSPIDFD
+      gets a pidfd of the child with it, before the program's first instruction; one that is gone is no error, one that
+      takes nothing for the moment (EAGAIN) fails the spawn.
 
     Raises TypeError and ValueError for what cannot be right, RefusedCallError for steps that may not be.
     """
@@ -114,6 +117,7 @@ class Command(Attributes):
         root: Text | None = None,
         cgroup: Place | None = None,
         steps: Program | None = None,
+        announce: tuple[Source, bytes] | None = None,
     ) -> None:
         given = dict(locals())
         given["fds"], given["rlimits"] = dict(fds or {}), dict(rlimits or {})

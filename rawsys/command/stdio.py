@@ -101,6 +101,8 @@ class Wiring:
             self.values.append(self._place(command.controlling_tty, n.O_RDWR | n.O_NOCTTY))
         if command.cwd is not None and not is_path(command.cwd):
             self.values.append(self.clear_of_targets(command.cwd))
+        if command.announce is not None:
+            self.values.append(self.clear_of_targets(command.announce[0]))
         if command.cgroup is not None:
             self.cgroup = self._place(command.cgroup, n.O_RDONLY | n.O_DIRECTORY)
 

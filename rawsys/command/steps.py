@@ -1,8 +1,8 @@
 """A Command becomes Programs: each attribute a step, in one order.
 
 signals; session, process group, terminal; user namespace's maps; scheduling; descriptors; limits; umask; root and
-directory; groups, group, user; capabilities and securebits; no_new_privs; the caller's own steps; parent death signal
-(a change of credentials clears it); close-on-exec; signal mask; exec.
+directory; groups, group, user; capabilities and securebits; no_new_privs; the announcement; the caller's own steps;
+parent death signal (a change of credentials clears it); close-on-exec; signal mask; exec.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _SEARCH = (n.ENOENT, n.EACCES, n.ENOTDIR, n.ENODEV, n.ESTALE, n.ETIMEDOUT)
 """With these the next directory of PATH is tried, as execvp does; anything else ends the search."""
 
+_NOBODY = (n.EPIPE, n.ECONNRESET, n.ECONNREFUSED, n.ENOTCONN)
+"""An announcement that nobody hears any more."""
 _DIGITS = 10
 """Of the largest number that a process can have."""
 
@@ -86,7 +88,7 @@ class Plan:
     The first part has parameters: the `values` of a `Wiring`.
     """
 
-    __slots__ = ("_pid", "_tty", "_where", "command", "exec_at", "flags", "parts")
+    __slots__ = ("_announce", "_pid", "_tty", "_where", "command", "exec_at", "flags", "parts")
 
     def __init__(self, command: Command, wiring: Wiring, *, here: bool = False) -> None:
         self.command = command
@@ -98,6 +100,7 @@ class Plan:
         slots = {target: first.core.parameter(f"for {target}") for target in wiring.sources}
         self._tty = None if c.controlling_tty is None else first.core.parameter("controlling_tty")
         self._where = None if c.cwd is None or is_path(c.cwd) else first.core.parameter("cwd")
+        self._announce = None if c.announce is None else first.core.parameter("announce")
         fast = not here and self._needs_no_fds() and wiring.nothing_above_2
         if fast:
             # The table of descriptors is shared with the child for a moment, instead of copied: with 10,000 open that
@@ -115,6 +118,9 @@ class Plan:
         identity.credentials(first, c, new_user=bool(self.flags & n.CLONE_NEWUSER))
         if c.no_new_privs:
             first.add(n.Call.prctl, (n.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        if c.announce is not None:
+            text = c.announce[1]
+            first.add(n.Call.sendto, (self._announce, text, len(text), n.MSG_NOSIGNAL, None, 0), _NOBODY)
         last = first if c.steps is None else Steps()
         self._end(last, wiring, here, fast)
         self.parts = (first.core,) if c.steps is None else (first.core, c.steps, last.core)
@@ -122,7 +128,8 @@ class Plan:
     def _needs_no_fds(self) -> bool:
         c = self.command
         watches_pipe = c.parent_death_signal is not None and c.namespaces & n.CLONE_NEWPID
-        return c.steps is None and not watches_pipe and self._tty is None and self._where is None
+        given = (c.steps, self._tty, self._where, self._announce)
+        return not watches_pipe and all(each is None for each in given)
 
     def _signals(self, steps: Steps) -> None:
         default = bytes(32)

@@ -5,7 +5,10 @@
  *   token | WAITED  held, and somebody sleeps or slept on the word: releasing it wakes one
  *
  * Whoever is awake takes a free lock, which is what makes it fast; a thread that was woken in vain for longer than a
- * millisecond enters itself as the heir, and the next release hands the lock to it.  So nobody starves.
+ * millisecond enters itself as the heir, and the next release hands the lock to it.  So nobody starves.  The heir sleeps on
+ * `heir` and the others on `word`, which the kernel wakes in the order of their coming: a handover wakes one thread, and
+ * leaves that order as it is.  (All on one word was tried: handing over then wakes everybody, and the next heir is
+ * whoever the scheduler likes.)
  */
 #include "lock.h"
 
@@ -26,7 +29,7 @@
 
 struct mutex {
     PyObject_HEAD
-    _Atomic uint32_t word, heir;
+    _Atomic uint32_t word, heir;    /* two futexes */
     struct rs_shared_mutex *shared; /* in the view; NULL: private */
     Py_buffer view;
     int taken_here;                 /* shared: through this object, so that its memory has to stay */
@@ -53,33 +56,46 @@ static int renounce(struct mutex *self, uint32_t mine)
     return 1;
 }
 
+/* A sleeper that finds the lock free.  Nobody held it, so no release runs that could hand it to us as well. */
+static int take_free(struct mutex *self, uint32_t mine)
+{
+    uint32_t heir = mine;
+    if (!try_take(self, mine, WAITED))
+        return 0;
+    atomic_compare_exchange_strong(&self->heir, &heir, 0);
+    return 1;
+}
+
+/* One sleep, after which the word is to be looked at again.  An heir looks at it after it has entered its name, and a
+ * release for an heir after it has freed the word, so that one of both sees the other. */
+static long sleep_once(struct mutex *self, uint32_t word, uint32_t heir, int64_t deadline)
+{
+    if (rs_token_gone(OWNER(word)))
+        return -EOWNERDEAD;
+    if (!(word & WAITED) && !atomic_compare_exchange_strong(&self->word, &word, word | WAITED))
+        return 0;
+    return heir ? rs_futex_wait(&self->heir, heir, deadline, 0) : rs_futex_wait(&self->word, word | WAITED, deadline, 0);
+}
+
 /* Without the GIL: until it is taken (1), or there is something to see to: -EINTR, -ETIMEDOUT, or -EOWNERDEAD. */
 static long sleep_for_it(struct mutex *self, uint32_t mine, int64_t deadline)
 {
     int64_t began = rs_monotonic();
-    int heir = 0;
+    uint32_t heir = 0; /* our name, once it is entered */
     for (;;) {
         uint32_t word = atomic_load(&self->word), nobody = 0;
-        long answer = 0;
         if (OWNER(word) == mine)
             return 1; /* inherited */
         if (word == 0) {
-            if (!try_take(self, mine, WAITED))
-                continue;
-            nobody = mine; /* no release runs that could hand it to us: nobody held it */
-            atomic_compare_exchange_strong(&self->heir, &nobody, 0);
-            return 1;
-        }
-        if (rs_token_gone(OWNER(word)))
-            answer = -EOWNERDEAD;
-        else if (!(word & WAITED) && !atomic_compare_exchange_strong(&self->word, &word, word | WAITED))
+            if (take_free(self, mine))
+                return 1;
             continue;
-        else
-            answer = rs_futex_wait(&self->word, word | WAITED, deadline, 0);
+        }
+        long answer = sleep_once(self, word, heir, deadline);
         if (answer == -EINTR || answer == -ETIMEDOUT || answer == -EOWNERDEAD)
             return heir && renounce(self, mine) ? 1 : answer;
-        if (!heir && rs_monotonic() - began > PATIENCE_NS)
-            heir = atomic_compare_exchange_strong(&self->heir, &nobody, mine);
+        if (!heir && rs_monotonic() - began > PATIENCE_NS && atomic_compare_exchange_strong(&self->heir, &nobody, mine))
+            heir = mine;
     }
 }
 
@@ -130,9 +146,11 @@ static int give_private(struct mutex *self)
     uint32_t heir = atomic_exchange(&self->heir, 0);
     if (heir && !rs_token_gone(heir)) {
         atomic_store(&self->word, heir | WAITED);
-        rs_futex_wake(&self->word, INT32_MAX, 0); /* the heir is one of the sleepers, and futexes cannot choose */
+        rs_futex_wake(&self->heir, 1, 0);
     } else {
         atomic_store(&self->word, 0);
+        if (atomic_load(&self->heir))
+            rs_futex_wake(&self->heir, 1, 0); /* entered since we looked; one that gives up now leaves the lock to a sleeper */
         rs_futex_wake(&self->word, 1, 0);
     }
     return 0;

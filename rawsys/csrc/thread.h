@@ -13,7 +13,7 @@
 #include "run.h"
 
 enum rs_body { RS_BODY_PYTHON, RS_BODY_NATIVE, RS_BODY_PROGRAM };
-enum rs_gate { RS_STARTING, RS_READY, RS_GO, RS_ABANDONED, RS_FAILED };
+enum rs_gate { RS_STARTING, RS_WATCHED, RS_READY, RS_GO, RS_ABANDONED, RS_FAILED }; /* WATCHED: starting, and the creator sleeps until it is not */
 enum rs_done { RS_RUNNING, RS_DONE, RS_AWAITED }; /* AWAITED: running, and somebody sleeps until it is not */
 enum rs_fate { RS_HELD, RS_DETACHED, RS_FINISHED };
 
@@ -52,11 +52,16 @@ struct rs_thread {
     struct rs_thread *before, *after;   /* in the list of those that the exit waits for; with the GIL */
 };
 
+/* With the GIL; 0, or -1 with an exception. */
+int rs_wishes_read(struct rs_wishes *wishes, PyObject *tuple);
+int rs_thread_set_body(struct rs_thread *thread, PyObject *body, PyObject *argument);
+
 /* With the GIL.  0, or -1 with an exception, or an errno of `*call`: then nothing runs and nothing is held. */
 int rs_thread_start(struct rs_thread *thread, const char **call);
 int rs_thread_open(struct rs_thread *thread, int go); /* two_phase: let the body run, or let it not */
 
-void rs_thread_settle(struct rs_thread *thread);      /* with the GIL: until it has passed its gate, and its tid is known */
+void *rs_thread_main(void *thread);                   /* what pthread_create runs */
+void rs_thread_unlist(struct rs_thread *thread);      /* with the GIL: the exit does not wait for it any more */
 void rs_thread_detach(struct rs_thread *thread);      /* with the GIL */
 int rs_thread_join(struct rs_thread *thread, int64_t deadline); /* with the GIL; 1, 0 when the time is up, -1 */
 void rs_thread_report(struct rs_thread *thread);      /* with the GIL: the exception that nobody will join for; takes the outcome */
@@ -76,6 +81,7 @@ static inline int rs_thread_alive(struct rs_thread *thread)
 /* A body in C with its own argument, made by counter.adder(n). */
 PyObject *rs_body_new(void *(*entry)(void *), const void *argument, size_t size, PyObject *keep);
 
+int rs_body_setup(PyObject *module);
 int rs_thread_setup(PyObject *module);
 
 #endif

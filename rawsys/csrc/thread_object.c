@@ -1,6 +1,5 @@
-/* Threads as Python sees them: the core of ThreadHandle, and native bodies that carry their argument. */
+/* Threads as Python sees them: the core of ThreadHandle. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "left.h"
 #include "thread.h"
@@ -20,112 +19,6 @@ struct core {
 static PyObject *reporter; /* rawsys._native.threading_hooks.report */
 
 /* ---- starting ---- */
-
-static void read_name(struct rs_wishes *w, PyObject *name)
-{
-    char *text;
-    Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(name, &text, &size) == 0)
-        memcpy(w->name, text, (size_t)size < sizeof w->name ? (size_t)size : sizeof w->name - 1);
-}
-
-static void read_mask(struct rs_wishes *w, PyObject *mask)
-{
-    char *bytes;
-    Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(mask, &bytes, &size) < 0)
-        return;
-    if (!(w->mask = malloc((size_t)size + 1)))
-        PyErr_NoMemory();
-    else
-        memcpy(w->mask, bytes, w->mask_size = (size_t)size);
-}
-
-/* A number that the kernel takes as an int: 1, 0 for None, or -1 with an exception. */
-static int wished_int(PyObject *wish, int *number)
-{
-    if (wish == Py_None)
-        return 0;
-    long value = PyLong_AsLong(wish);
-    if (!PyErr_Occurred() && value != (int)value)
-        PyErr_Format(PyExc_OverflowError, "%ld does not fit into 32 bits", value);
-    *number = (int)value;
-    return PyErr_Occurred() ? -1 : 1;
-}
-
-/* (stack_size, guard_size, affinity, policy, priority, nice, name, signals); None: as it comes. */
-static int read_wishes(struct rs_wishes *w, PyObject *wishes)
-{
-    PyObject *guard, *affinity, *policy, *nice, *name, *signals;
-    if (wishes == Py_None)
-        return 0;
-    if (!PyArg_ParseTuple(wishes, "nOOOiOOO", &w->stack_size, &guard, &affinity, &policy, &w->priority, &nice, &name, &signals))
-        return -1;
-    if ((w->has_guard = guard != Py_None))
-        w->guard_size = PyLong_AsSize_t(guard);
-    if ((w->has_policy = wished_int(policy, &w->policy)) < 0 || (w->has_nice = wished_int(nice, &w->nice)) < 0)
-        return -1;
-    if ((w->has_mask = signals != Py_None))
-        w->signals = PyLong_AsUnsignedLong(signals);
-    if ((w->has_name = name != Py_None))
-        read_name(w, name);
-    if (affinity != Py_None)
-        read_mask(w, affinity);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
-static PyObject **dict_values(struct rs_program_object *program, PyObject *dict, PyObject **values)
-{
-    for (uint32_t i = 0; i < program->parameters; i++)
-        if (!(values[i] = PyDict_GetItemWithError(dict, program->parameter[i].name))) {
-            if (!PyErr_Occurred())
-                PyErr_Format(PyExc_TypeError, "parameter %R is missing", program->parameter[i].name);
-            return NULL;
-        }
-    if (PyDict_Size(dict) == (Py_ssize_t)program->parameters)
-        return values;
-    PyErr_Format(PyExc_TypeError, "this Program has %u parameters, %R names others", program->parameters, dict);
-    return NULL;
-}
-
-static int bind_program(struct rs_thread *thread, PyObject *object, PyObject *dict)
-{
-    struct rs_program_object *program = (struct rs_program_object *)object;
-    if (program->ends_in_exec) {
-        rs_complain("RefusedCallError", "a Program that ends in exec runs only in a child: use rawsys.raw_fork(program)");
-        return -1;
-    }
-    PyObject **values = PyMem_Calloc(program->parameters + 1, sizeof *values);
-    int result = -1;
-    if (!values)
-        PyErr_NoMemory();
-    else if (dict_values(program, dict, values))
-        result = rs_run_begin(program, values, &thread->bound);
-    PyMem_Free(values);
-    if (result < 0)
-        return -1;
-    Py_INCREF(object);
-    thread->program = program;
-    return 0;
-}
-
-static int set_body(struct rs_thread *thread, PyObject *body, PyObject *argument)
-{
-    if (thread->kind == RS_BODY_PROGRAM)
-        return bind_program(thread, body, argument);
-    if (thread->kind == RS_BODY_NATIVE) {
-        PyObject *entry = PyTuple_GetItem(argument, 0), *address = PyTuple_GetItem(argument, 1);
-        thread->entry = entry ? (void *(*)(void *))PyLong_AsVoidPtr(entry) : NULL;
-        thread->entry_argument = address ? PyLong_AsVoidPtr(address) : NULL;
-        if (PyErr_Occurred())
-            return -1;
-    }
-    if (thread->kind == RS_BODY_PYTHON && !(thread->shown = PyTuple_GetItem(argument, 0)))
-        return -1;
-    Py_INCREF(thread->body = body);
-    Py_INCREF(thread->argument = argument);
-    return 0;
-}
 
 static void drop(struct core *self)
 {
@@ -152,7 +45,7 @@ static PyObject *start(PyObject *object, PyObject *args)
     thread->two_phase = two_phase;
     self->thread = thread;
     const char *call = NULL;
-    int error = read_wishes(&thread->wishes, wishes) < 0 || set_body(thread, body, argument) < 0 ? -1 : rs_thread_start(thread, &call);
+    int error = rs_wishes_read(&thread->wishes, wishes) < 0 || rs_thread_set_body(thread, body, argument) < 0 ? -1 : rs_thread_start(thread, &call);
     if (error == 0)
         Py_RETURN_NONE;
     if (error < 0 && thread->pthread) { /* a handler raised: the thread is on its own */
@@ -208,8 +101,6 @@ static PyObject *python_result(struct rs_thread *thread)
 
 static PyObject *take_result(struct rs_thread *thread)
 {
-    if (atomic_load(&thread->gate) == RS_FAILED)
-        return PyErr_NoMemory(); /* for its Python state, the one thing that nobody waited for */
     if (thread->kind == RS_BODY_PYTHON)
         return python_result(thread);
     if (thread->kind == RS_BODY_NATIVE)
@@ -338,7 +229,6 @@ static PyObject *send(PyObject *object, PyObject *const *args, Py_ssize_t count)
     if (PyErr_Occurred())
         return NULL;
     if (thread && thread->generation == rs_generation()) {
-        rs_thread_settle(thread);
         atomic_fetch_add(&thread->senders, 1);
         if (atomic_load(&thread->done) != RS_DONE)
             answer = rs_syscall3(SYS_tgkill, rs_syscall0(SYS_getpid), thread->tid, number);
@@ -351,8 +241,6 @@ static PyObject *get_tid(PyObject *object, void *unused)
 {
     struct core *self = (struct core *)object;
     (void)unused;
-    if (self->thread)
-        rs_thread_settle(self->thread);
     return PyLong_FromLong(self->thread ? self->thread->tid : 0);
 }
 
@@ -370,59 +258,6 @@ static PyObject *get_state(PyObject *object, void *unused)
     const char *text = !self->thread ? "not started" : self->released == JOINED ? "joined" : rs_thread_alive(self->thread) ? "running" : "ended";
     return PyUnicode_FromFormat("%s%s", text, self->released == DETACHED ? ", detached" : "");
 }
-
-/* ---- native bodies ---- */
-
-struct body {
-    PyObject_HEAD
-    void *(*entry)(void *);
-    PyObject *keep;
-    char argument[32];
-};
-
-static PyTypeObject *body_type;
-
-PyObject *rs_body_new(void *(*entry)(void *), const void *argument, size_t size, PyObject *keep)
-{
-    if (!body_type) { /* an atomic can be made before threads are set up */
-        PyObject *module = PyImport_ImportModule("rawsys._native.threads");
-        Py_XDECREF(module);
-        if (!module)
-            return NULL;
-    }
-    struct body *self = (struct body *)PyType_GenericAlloc(body_type, 0);
-    if (!self)
-        return NULL;
-    self->entry = entry;
-    Py_INCREF(self->keep = keep);
-    memcpy(self->argument, argument, size);
-    return (PyObject *)self;
-}
-
-static PyObject *body_places(PyObject *object, void *unused)
-{
-    struct body *self = (struct body *)object;
-    (void)unused;
-    return Py_BuildValue("NN", PyLong_FromVoidPtr((void *)self->entry), PyLong_FromVoidPtr(self->argument));
-}
-
-static void body_dealloc(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-    Py_XDECREF(((struct body *)object)->keep);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
-    Py_DECREF(type);
-}
-
-static PyGetSetDef body_getters[] = {
-    {"_places", body_places, NULL, "Addresses of the function and of its argument.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyType_Slot body_slots[] = {
-    {Py_tp_doc, "A body in C with its argument, for ThreadHandle.spawn_native()."},
-    {Py_tp_new, rs_no_new}, {Py_tp_dealloc, body_dealloc}, {Py_tp_getset, body_getters}, {0, NULL},
-};
 
 /* ---- types ---- */
 
@@ -493,12 +328,8 @@ static PyMethodDef functions[] = {
 int rs_thread_setup(PyObject *module)
 {
     PyType_Spec core = {"rawsys.thread.ThreadCore", sizeof(struct core), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
-    PyType_Spec body = {"rawsys.thread.NativeBody", sizeof(struct body), 0, Py_TPFLAGS_DEFAULT, body_slots};
     PyObject *type = PyType_FromSpec(&core);
     if (!type || PyModule_AddObjectRef(module, "ThreadCore", type) < 0)
         return -1;
-    body_type = (PyTypeObject *)PyType_FromSpec(&body);
-    if (!body_type || PyModule_AddObjectRef(module, "NativeBody", (PyObject *)body_type) < 0)
-        return -1;
-    return PyModule_AddFunctions(module, functions);
+    return rs_body_setup(module) < 0 ? -1 : PyModule_AddFunctions(module, functions);
 }

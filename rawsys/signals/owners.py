@@ -16,7 +16,6 @@ from rawsys._native.signals import CounterCore, FlagCore, QueueCore, SignalInfo,
 from rawsys.constants import Signal
 from rawsys.errors import RefusedCallError
 from rawsys.signals.sets import SignalSet
-from rawsys.table import TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -241,6 +240,8 @@ _SETLKW = (7, 38)
 
 
 def _refuse_what_waits(program: Program) -> None:
+    from rawsys.table import TABLE
+
     for index in range(len(program)):
         number, arguments, *_ = program._step(index)
         entry = TABLE[number]

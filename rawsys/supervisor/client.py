@@ -80,14 +80,18 @@ class Client:
     def stream(self, verb: str, **arguments: Any) -> Iterator[dict[str, Any]]:
         """Make a request and give all that comes back as it comes: ``{"event": ...}``, ..., ``{"result": ...}`` last.
 
-        Raises ControlError for what is refused or fails; NoSupervisorError when the supervisor goes away.
+        The request is made now, not when the first answer is asked for.  Giving the answers raises ControlError for what is
+        refused or fails; NoSupervisorError when the supervisor goes away.
         """
         self._number += 1
         given = {name: value for name, value in arguments.items() if value is not None}
         self._send({"id": self._number, "verb": verb, **given})
+        return self._answers(self._number)
+
+    def _answers(self, number: int) -> Iterator[dict[str, Any]]:
         while True:
             message = self._receive()
-            if message.pop("id", self._number) not in (self._number, None):
+            if message.pop("id", number) not in (number, None):
                 continue  # of a request whose stream was left early
             if "error" in message:
                 raise ControlError(message["error"], message.get("kind", "failed"))
@@ -98,8 +102,8 @@ class Client:
     def _send(self, message: dict[str, Any]) -> None:
         try:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise NoSupervisorError(f"the supervisor on {self.path} has gone") from error
+        except (BrokenPipeError, ConnectionResetError):
+            return  # it has hung up; it may have said why, and what reads the answer finds that first
 
     def _receive(self) -> dict[str, Any]:
         while b"\n" not in self._in:
@@ -148,11 +152,8 @@ class Client:
 
     def events(self, names: Iterable[str] = (), *, follow: bool = True) -> Iterator[dict[str, Any]]:
         """What has happened lately, then what happens; ``{"lost": n}`` where this end was too slow."""
-        for message in self.stream("events", names=list(names), follow=follow):
-            if "event" in message:
-                yield message["event"]
-            elif "lost" in message:
-                yield message
+        messages = self.stream("events", names=list(names), follow=follow)
+        return (message.get("event", message) for message in messages if "event" in message or "lost" in message)
 
     def close(self) -> None:
         """Hang up."""

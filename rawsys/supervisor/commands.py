@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from rawsys.supervisor.change import Change, Notice
+
     Adder = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 FINE, FAILED, USAGE, SOME_DOWN, NO_SUPERVISOR = range(5)
 EXIT_CODES = "Exit status: 0 fine, 1 failed, 2 wrong usage, 3 some are down (status), 4 no supervisor."
 
 
-def add(command: Adder) -> None:
-    """Add all commands of the supervisor to the parser."""
+def add(command: Adder, whole: argparse.ArgumentParser) -> None:
+    """Add all commands of the supervisor to the whole parser, which completions are made of."""
     supervise = command("supervise", run, "run the services of a file, in the foreground")
     supervise.add_argument("file", metavar="FILE", help="a TOML file, or a Procfile")
     supervise.add_argument("--quiet", "-q", action="store_true", help="do not print what happens")
@@ -44,6 +46,7 @@ def add(command: Adder) -> None:
         _add_verb(command(name, run, words), name)
     completion = command("completion", run, "print completions for a shell")
     completion.add_argument("shell", choices=["bash", "zsh", "fish"], metavar="SHELL", help="bash, zsh or fish")
+    completion.set_defaults(whole=whole)
 
 
 _VERBS = {
@@ -132,10 +135,10 @@ def _print_json(value: object) -> None:
 def _supervise(arguments: argparse.Namespace) -> int:
     from rawsys.supervisor.daemon import supervise
 
-    def tell(record: Any) -> None:
-        print(json.dumps(record.as_dict()) if arguments.json else record, file=sys.stderr, flush=True)
+    def words(record: Change | Notice) -> str:
+        return json.dumps(record.as_dict()) if arguments.json else str(record)
 
-    return supervise(arguments.file, (lambda record: None) if arguments.quiet else tell)
+    return supervise(arguments.file, None if arguments.quiet else words)
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -171,10 +174,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _completion(arguments: argparse.Namespace) -> int:
-    from rawsys.cli import parser
     from rawsys.supervisor.completion import script
 
-    print(script(arguments.shell, parser()))
+    print(script(arguments.shell, arguments.whole))
     return FINE
 
 
@@ -197,22 +199,24 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _change(arguments: argparse.Namespace) -> int:
     """start, stop, restart and scale: progress, then how it went."""
+    from rawsys.supervisor.screens import Progress
+
     given = {
         key: getattr(arguments, key, None) for key in ("names", "wait", "timeout", "rolling", "if_changed", "count")
     }
     result: dict[str, Any] = {}
-    with Client(arguments.socket) as client:
+    with Client(arguments.socket) as client, Progress(arguments.command) as progress:
         for message in client.stream(arguments.command, **given):
             result = message.get("result", result)
-            if "event" in message and not arguments.json:
-                print(_event_line(message["event"]), flush=True)
+            if not arguments.json:
+                progress.take(message)
     if arguments.json:
         _print_json(result)
         return FINE if result.get("ok", True) else FAILED
+    if arguments.command == "restart" and not result.get("services", result.get("accepted")):
+        print("nothing has changed")
     for failed in result.get("failed", ()):
-        print(
-            f"rawsys: {failed['name']} is {failed['state']}: {failed['last_exit'] or 'it has not run'}", file=sys.stderr
-        )
+        print(f"rawsys: {failed['name']} is {failed['state']}: {_why(failed)}", file=sys.stderr)
         for line in failed["log"].splitlines():
             print(f"  {line}", file=sys.stderr)
     if result.get("not_restarted"):
@@ -220,13 +224,11 @@ def _change(arguments: argparse.Namespace) -> int:
     return FINE if result.get("ok", True) else FAILED
 
 
-def _event_line(event: dict[str, Any]) -> str:
-    from rawsys.supervisor.change import Change, Notice
-
-    if "text" in event:
-        return str(Notice(event["time"], event["service"], event["text"]))
-    fields = {**event, "from_": event["from"]}
-    return str(Change(**{name: fields.get(name) for name in Change._fields}))  # type: ignore[arg-type]  # from its own as_dict
+def _why(failed: dict[str, Any]) -> str:
+    if failed["waits_for"]:
+        return f"it waits for {', '.join(failed['waits_for'])}"
+    again = "; it is tried again" if failed["state"] == "backoff" else ""
+    return (failed["last_exit"] or "it has not run") + again
 
 
 def _reload(arguments: argparse.Namespace) -> int:
@@ -259,14 +261,13 @@ def _simple(arguments: argparse.Namespace) -> int:
 
 def _logs(arguments: argparse.Namespace) -> int:
     with Client(arguments.socket) as client:
-        single: set[str] = set()
+        several = len(client.status(arguments.names)) > 1
         for message in client.stream("logs", names=arguments.names, lines=arguments.lines, follow=arguments.follow):
             if arguments.json:
                 if "result" not in message:
                     print(json.dumps(message), flush=True)
             elif "log" in message:
-                single.add(message["name"])
-                head = f"{message['name']} | " if len(single) > 1 or len(arguments.names) != 1 else ""
+                head = f"{message['name']} | " if several else ""
                 for line in message["log"].splitlines():
                     print(f"{head}{line}", flush=True)
             elif "lost" in message:
@@ -275,10 +276,12 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 
 def _events(arguments: argparse.Namespace) -> int:
+    from rawsys.supervisor.screens import event_line
+
     with Client(arguments.socket) as client:
         for message in client.stream("events", names=arguments.names, follow=arguments.follow):
             if "event" in message:
-                print(json.dumps(message["event"]) if arguments.json else _event_line(message["event"]), flush=True)
+                print(json.dumps(message["event"]) if arguments.json else event_line(message["event"]), flush=True)
             elif "lost" in message:
                 print(
                     json.dumps(message) if arguments.json else f"rawsys: {message['lost']} events were lost",
@@ -288,11 +291,13 @@ def _events(arguments: argparse.Namespace) -> int:
 
 
 def _shutdown(arguments: argparse.Namespace) -> int:
+    from rawsys.supervisor.screens import event_line
+
     with Client(arguments.socket) as client:
         began = time.monotonic()
         for message in client.stream("shutdown", timeout=arguments.timeout):
             if "event" in message and not arguments.json:
-                print(_event_line(message["event"]), flush=True)
+                print(event_line(message["event"]), flush=True)
     if arguments.json:
         _print_json({"ok": True, "seconds": time.monotonic() - began})
     return FINE

@@ -159,7 +159,8 @@ class _Reader:
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             line = re.search(r"line (\d+)", str(error))
-            self._problems.append(Problem(str(file), int(line[1]) if line else 0, "", f"this is no TOML: {error}"))
+            last = len(text.splitlines())  # "at end of document"
+            self._problems.append(Problem(str(file), int(line[1]) if line else last, "", f"this is no TOML: {error}"))
             return
         for name in data:
             if name not in _TABLES:
@@ -204,7 +205,10 @@ class _Reader:
             elif not isinstance(table, dict):
                 self._wrong(place, f"[service.{name}] is a table, not {keys.kind_of(table)}")
             else:
-                self._read_service(name, place, {**common, **self._values(place, table, keys.SERVICE)})
+                own = self._values(place, table, keys.SERVICE)
+                if "env" in common and "env" in own:  # variable by variable: all other keys replace the default whole
+                    own["env"] = {**common["env"], **own["env"]}
+                self._read_service(name, place, {**common, **own})
 
     def _read_service(self, name: str, place: Place, given: dict[str, Any]) -> None:
         before = len(self._problems)

@@ -42,6 +42,7 @@ class Control:
         self.history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
         self.talks: set[Talk] = set()
         self._loop = daemon.supervisor.loop
+        self._waking = False
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         forget_stale(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -50,7 +51,8 @@ class Control:
             self._socket.bind(path)
         except OSError as error:
             self._socket.close()
-            raise OSError(error.errno, f"control socket: {os.strerror(error.errno or 0)}", path) from None
+            why = os.strerror(error.errno) if error.errno else f"{error}: {len(os.fsencode(path))} bytes, 107 at most"
+            raise OSError(error.errno or errno.ENAMETOOLONG, f"control socket: {why}", path) from None
         finally:
             os.umask(before)
         self._inode = os.stat(path).st_ino
@@ -80,14 +82,19 @@ class Control:
         self.history.append(event)
         for talk in tuple(self.talks):
             talk.told(event)
-        if not self._waking and self.talks:
+        if self.talks:
+            self.wake()
+
+    def wake(self) -> None:
+        """Let what waits for a state look again, after the machine has done all that follows from an event."""
+        if not self._waking:
             self._waking = True
             self._loop.call_soon(self._step)
 
-    _waking = False
-
     def _step(self) -> None:
-        """What waits for a state looks again, after the machine has done all that follows from an event."""
+        if self.daemon.supervisor.untold:  # else a result would come before the events that led to it
+            self._loop.call_soon(self._step)
+            return
         self._waking = False
         for talk in tuple(self.talks):
             talk.step()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from contextlib import suppress
 
 from rawsys.signals import SignalFlag
@@ -13,6 +14,7 @@ from rawsys.supervisor.change import Notice
 from rawsys.supervisor.config import Config, ConfigError, load
 from rawsys.supervisor.control import Control
 from rawsys.supervisor.listening import ListenSocket
+from rawsys.supervisor.screen import Screen
 from rawsys.supervisor.supervisor import Supervisor
 from rawsys.supervisor.words import SIGNALS
 
@@ -21,11 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any
 
+    from rawsys.events import EventLoop
     from rawsys.supervisor.change import Change
     from rawsys.supervisor.instance import Instance
     from rawsys.supervisor.reload import Plan
 
     Steps = Generator[Callable[[], bool], None, dict[str, Any]]
+
+
+_EPOLLOUT = 4
 
 
 class Daemon:
@@ -158,8 +164,47 @@ class Daemon:
             self._background.append((steps, until))
 
 
-def supervise(path: str, tell: Callable[[object], object]) -> int:
-    """``rawsys supervise FILE``: the exit code.  `tell` is called with each record, and with what is wrong at the start."""
+class Teller:
+    """Writes records to standard error, and waits for no reader: what one that is too slow misses is counted, and told."""
+
+    MOST = 1000
+    """Lines that wait for it."""
+
+    def __init__(self, loop: EventLoop, words: Callable[[Change | Notice], str]) -> None:
+        self._loop, self._words = loop, words
+        self._screen = Screen(2)
+        self._watched = False
+        self._waiting = self._lost = 0
+
+    def __call__(self, record: Change | Notice) -> None:
+        """Write one, or put it behind those that wait."""
+        if self._waiting >= self.MOST:
+            self._lost += 1
+            return
+        self._put(self._words(record))
+
+    def _put(self, line: str) -> None:
+        self._screen.put(line.encode("utf-8", "replace") + b"\n")
+        if self._screen.waiting:
+            self._waiting += 1
+            if not self._watched:
+                self._watched = True
+                self._loop.register(self._screen, self._ready, _EPOLLOUT)
+
+    def _ready(self, screen: Screen, _: int) -> None:
+        if not screen.flush():
+            return
+        self._loop.unregister(screen)
+        self._watched, self._waiting = False, 0
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self._put(
+                self._words(Notice.now("supervisor", f"{lost} events are not told here: the reader was too slow"))
+            )
+
+
+def supervise(path: str, words: Callable[[Change | Notice], str] | None) -> int:
+    """``rawsys supervise FILE``: the exit code.  Records go to standard error as `words` makes lines of them."""
     try:
         daemon = Daemon(load(path))
     except ConfigError as error:
@@ -169,5 +214,10 @@ def supervise(path: str, tell: Callable[[object], object]) -> int:
     except OSError as error:
         print(f"rawsys: {error}", file=sys.stderr)
         return 1
-    daemon.supervisor.on_event(tell)
-    return daemon.run()
+    if words is not None:
+        daemon.supervisor.on_event(Teller(daemon.supervisor.loop, words))
+    try:
+        return daemon.run()
+    except Exception:  # noqa: BLE001 - a fault of this program: the services have been ended, and whoever started it is told
+        traceback.print_exc()
+        return 70

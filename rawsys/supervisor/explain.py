@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rawsys.supervisor.config import Config
+    from rawsys.supervisor.health import Probe
     from rawsys.supervisor.restart import Restart
     from rawsys.supervisor.service import Service
 
@@ -63,10 +64,10 @@ def described(service: Service) -> dict[str, Any]:
     if service.instances != 1:
         found["instances"] = service.instances
     found["restart"] = _restart(service.restart)
-    found["ready"] = repr(service.ready.probe) if service.ready.probe else _ready(service)
+    found["ready"] = _probe(service.ready.probe) if service.ready.probe else _ready(service)
     found["start-timeout"] = "never" if service.start_timeout is None else f"{service.start_timeout:g}s"
     if service.check:
-        found["check"] = repr(service.check)
+        found["check"] = {**_probe(service.check), "fails": service.check.fails}
     if service.watchdog is not None:
         found["watchdog"] = f"{service.watchdog:g}s"
     found["stop"] = [
@@ -94,6 +95,14 @@ def _ready(service: Service) -> str:
     ready = service.ready
     more = {"alive": f" for {ready.seconds:g}s", "fd": f" {ready.fd}"}.get(ready.kind, "")
     return ("as soon as it runs" if ready.kind == "none" else ready.kind) + more
+
+
+def _probe(probe: Probe) -> dict[str, Any]:
+    asked = getattr(probe, probe.kind)
+    words = shlex.join(map(os.fsdecode, asked)) if probe.kind == "exec" else asked
+    if probe.kind == "log":
+        return {"log": words}
+    return {probe.kind: words, "every": f"{probe.every:g}s", "timeout": f"{probe.timeout:g}s"}
 
 
 def _restart(rule: Restart) -> dict[str, Any]:

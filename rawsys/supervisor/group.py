@@ -12,8 +12,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rawsys.process import ExitStatus
+
 _WHOLE_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
 _ESRCH, _EINVAL = -3, -22
+_P_PIDFD, _EXITED = 3, 4
 _known: bool | None = None
 
 
@@ -25,26 +28,38 @@ class Group:
     pins the number.
     """
 
-    __slots__ = ("_held", "leader", "number")
+    __slots__ = ("_held", "_reaped", "leader", "number")
 
     def __init__(self, leader: Pid) -> None:
         self.leader = leader
         self.number = leader.pid
         self._held: Fd | None = None
         """A copy of the pidfd, once the leader has ended."""
+        self._reaped = False
+        """It was reaped past `leader`, which holds the pidfd still."""
 
     @property
     def pidfd(self) -> Handle:
         """What holds it now."""
         return self._held or self.leader
 
-    def leader_ended(self) -> None:
-        """Reap the leader, where the group can be held without it."""
-        if by_pidfd(self.leader):
-            copy = raw.fcntl(self.leader, 1030, 0)  # F_DUPFD_CLOEXEC; taken before the reaping closes the pidfd
-            if copy >= 0:  # else no descriptor is left, and the leader pins its number as on an older kernel
-                self._held = Fd(copy)
-                self.leader.poll()
+    def leader_ended(self) -> ExitStatus:
+        """Reap the leader, where the group can be held without it; how it ended.
+
+        Raises StatusLostError when somebody else has reaped it.
+        """
+        if not by_pidfd(self.leader):
+            return self.leader.wait(0, reap=False)
+        copy = raw.fcntl(self.leader, 1030, 0)  # F_DUPFD_CLOEXEC; taken before the reaping closes the pidfd
+        if copy >= 0:
+            self._held = Fd(copy)
+            return self.leader.wait(0)
+        # No descriptor is left.  A zombie would count as a member until there is one, and perhaps there is none before this
+        # group is gone: reaped past its owner, which then keeps the pidfd open.
+        status = self.leader.wait(0, reap=False)
+        raw.waitid(_P_PIDFD, self.leader.fileno(), None, _EXITED, None)
+        self._reaped = True
+        return status
 
     def send(self, signal: int) -> bool:
         """Signal all members; False when there is none."""
@@ -55,13 +70,17 @@ class Group:
 
     def is_gone(self) -> bool:
         """True when no member is left, not even a zombie; False may mean that there are zombies only."""
-        return self._held is not None and raw.pidfd_send_signal(self._held, 0, None, _WHOLE_GROUP) == _ESRCH
+        if self._held is None and not self._reaped:
+            return False
+        return raw.pidfd_send_signal(self.pidfd, 0, None, _WHOLE_GROUP) == _ESRCH
 
     def release(self) -> None:
         """Nothing of it is left: let go of it, and reap a leader that pinned it."""
         if self._held is not None:
             self._held.close()
             self._held = None
+        elif self._reaped:
+            self.leader.close()
         else:
             self.leader.poll()
 

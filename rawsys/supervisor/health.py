@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import socket
+from contextlib import suppress
 
 from rawsys._timeouts import nanoseconds
 from rawsys.command import NULL
@@ -173,6 +174,8 @@ class Asking:
     def _ended(self, child: Child, _: int) -> None:
         self._loop.unregister(child)
         self._child = None
+        with suppress(ProcessLookupError):  # what it left behind; the zombie still holds the number of the group
+            child.send_signal(KILL, group=True)
         status = child.wait()
         self._instance.forget_helper(child.pid)
         self._over("" if status.success else f"exec: it {status}")
@@ -195,7 +198,11 @@ class Asking:
             self._over("")
         else:
             host = self._probe.http.split("/")[2]
-            made.send(f"GET {self._probe.path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            try:
+                made.send(f"GET {self._probe.path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            except OSError as error:  # it has hung up already
+                self._over(f"http: {error.strerror}")
+                return
             self._loop.unregister(made)
             self._loop.register(made, self._answered)
 
@@ -225,12 +232,15 @@ class Health:
         self._timer: Timer | None = None
         self._failed = 0
         self._listener: Callable[[bytes], object] | None = None
+        self._rest = b""
+        """The begin of a line of its log whose end has not come."""
         self.word = ""
         """``well``, ``not well (2 of 3)``, or nothing where nothing is asked."""
 
     def wait_until_ready(self, probe: Probe) -> None:
         """Ask until it is ready."""
         if probe.log is not None:
+            self._rest = b""
             pattern = re.compile(os.fsencode(probe.log), re.MULTILINE)
             self._listener = lambda text: self._line(pattern, text)
             self._instance.tap(self._listener)
@@ -238,6 +248,8 @@ class Health:
             self._asking = Asking(probe, self._instance, self._loop, lambda wrong: self._readiness(probe, wrong))
 
     def _line(self, pattern: re.Pattern[bytes], text: bytes) -> None:
+        text = self._rest + text  # a line may come in pieces
+        self._rest = text[text.rfind(b"\n") + 1 :][-_HEADER:]
         if pattern.search(text):
             self.end()
             self._instance.feed(Event.READY, "its log says so")

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from rawsys.command import Child
 
 _KEPT = ("KILL", "STOP", "CHLD", "SEGV", "BUS", "FPE", "ILL", "TRAP", "ABRT", "SYS", "TTIN", "TTOU", "TSTP", "PIPE")
-FORWARDED = tuple(number for name, number in SIGNALS.items() if name not in _KEPT)
-"""Signals that are sent on: all that do not stop or end this process for a fault of its own."""
+FORWARDED = (*(number for name, number in SIGNALS.items() if name not in _KEPT), *range(34, 65))
+"""Signals that are sent on: all that do not stop or end this process for a fault of its own, the real-time ones too."""
 _TIOCSPGRP, _TIOCGPGRP = 0x5410, 0x540F
 
 
@@ -61,9 +61,8 @@ class Init:
         self._terminal = _foreground_of(0)
         if self._terminal == os.getpgrp():
             _give_terminal(child.pid)
-            child.send_signal(
-                SIGNALS["CONT"], group=True
-            )  # it may have been stopped for a read before it had the terminal
+            # It may have been stopped for a read before it had the terminal.
+            child.send_signal(SIGNALS["CONT"], group=True)
 
     def send_on(self, queue: SignalQueue, _: int) -> None:
         """Signals for us are for the program."""
@@ -102,11 +101,11 @@ class Init:
 
 
 def _foreground_of(fd: int) -> int:
-    """The process group that has the terminal; 0 where there is none."""
+    """The process group that has the terminal: 0 for one outside of our PID namespace, -1 where there is no terminal."""
     group = bytearray(4)
-    return int.from_bytes(group, "little") if raw.ioctl(fd, _TIOCGPGRP, group) == 0 else 0
+    return int.from_bytes(group, "little") if raw.ioctl(fd, _TIOCGPGRP, group) == 0 else -1
 
 
 def _give_terminal(group: int) -> None:
     with blocked(SIGNALS["TTOU"]):  # from the background it would stop us
-        raw.ioctl(0, _TIOCSPGRP, group.to_bytes(4, "little"))
+        raw.ioctl(0, _TIOCSPGRP, bytearray(group.to_bytes(4, "little")))

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 class Instance(Machine):
     """One instance of a service and all that belongs to it: its process, its group, its pipes and timers."""
 
-    __slots__ = ("_alive", "_command", "_last_words", "_members", "_notify", "_ready_end", "_timer", "_watchdog", "_world", "child",
-                 "group", "health", "pumps", "status_text")  # fmt: skip
+    __slots__ = ("_alive", "_command", "_last_words", "_members", "_notify", "_ready_end", "_signalled", "_taps", "_timer",
+                 "_watchdog", "_world", "child", "group", "health", "pumps", "status_text")  # fmt: skip
 
     def __init__(self, service: Service, number: int, world: Supervisor) -> None:
         super().__init__(service, number)
@@ -44,11 +44,15 @@ class Instance(Machine):
         self.child: Child | None = None
         self.group: Group | None = None
         self.pumps: list[Pump] = []
+        self._taps: tuple[Callable[[bytes], object], ...] = ()
+        """Who is told what it writes, whichever pumps it has: a reload may give it others."""
         self.health: Health | None = None
         """What is asked of it, where something is."""
         self.status_text = ""
         """What it last said of itself by STATUS=."""
         self._command: Command | None = None
+        self._signalled: set[int] = set()
+        """Orphans of it that the signal of this step of its stop was sent to."""
         self._members: dict[int, Pid] = {}
         """Members of its group, and orphans of it, that are waited for."""
         self._timer: Timer | None = None
@@ -121,11 +125,14 @@ class Instance(Machine):
         env = {"RAWSYS_MARK": world.remains.mark(self)}
         if service.log is not None:
             self.pumps = world.output.pumps_for(self)
+            for pump in self.pumps:
+                pump.taps = self._taps
             given["stdout"] = self.pumps[0].write
             if service.log.stderr == "merge":
                 given["stderr"] = STDOUT
             elif len(self.pumps) > 1:
                 given["stderr"] = self.pumps[1].write
+        given["announce"] = world.remains.announcement(self)
         if service.uses_notify:
             from rawsys.supervisor.notify import NotifySocket
 
@@ -162,7 +169,7 @@ class Instance(Machine):
             with suppress(ProcessLookupError, PermissionError):  # reaped by somebody else; of another user by set-uid
                 self.child.send_signal(signal)
                 self.child.send_signal(SIGNALS["CONT"])
-        self._world.remains.send_orphans(self, signal)
+        self._signalled = set(self._world.remains.send_orphans(self, signal))
         if signal == KILL and self.cgroup:
             groups.kill_cgroup(self.cgroup)
 
@@ -221,8 +228,7 @@ class Instance(Machine):
         self._world.loop.unregister(child)
         assert self.group is not None
         try:
-            self.group.leader_ended()
-            self.status = child.wait(0, reap=False)
+            self.status = self.group.leader_ended()
         except StatusLostError:
             self.status = None
         self.feed(Event.EXIT)
@@ -247,6 +253,8 @@ class Instance(Machine):
         for member in members:
             if member not in self._members:
                 self._wait_for(member)
+        if self._step >= 0:  # what has become an orphan since the signal was sent would wait for the last one
+            self._signalled.update(self._world.remains.send_orphans(self, self.step_signal, but=self._signalled))
         if not self._members:  # they ended while they were looked at, or no descriptor is left
             self._world.loop.call_later(0.01, self._world.remains.look_at, self)
 
@@ -334,7 +342,8 @@ class Instance(Machine):
     def helper_command(self, words: tuple[Text, ...], **streams: Any) -> Command:
         """A command that runs as the service does."""
         attributes = {**self._world.command_attributes(self.service), **streams}
-        return self.service.replace(command=words, log=None, sockets=()).command_for(self.number, **attributes)
+        helper = self.service.replace(command=words, log=None, sockets=(), ready=None, check=None)
+        return helper.command_for(self.number, **attributes)
 
     def know_helper(self, pid: int) -> None:
         """A probe is a child of ours, and no orphan."""
@@ -346,13 +355,16 @@ class Instance(Machine):
 
     def tap(self, listener: Callable[[bytes], object]) -> None:
         """Have what it writes told to a listener too."""
-        for pump in self.pumps:
-            pump.taps += (listener,)
+        self._set_taps((*self._taps, listener))
 
     def untap(self, listener: Callable[[bytes], object]) -> None:
         """Tell it no more."""
+        self._set_taps(tuple(one for one in self._taps if one is not listener))
+
+    def _set_taps(self, taps: tuple[Callable[[bytes], object], ...]) -> None:
+        self._taps = taps
         for pump in self.pumps:
-            pump.taps = tuple(one for one in pump.taps if one is not listener)
+            pump.taps = taps
 
     # ---- the owner ----
 
@@ -380,7 +392,12 @@ class Instance(Machine):
 
     def become(self, service: Service) -> None:
         """Follow other rules from now on; what concerns the process itself holds from its next start."""
-        self.service = service
+        before, self.service = self.service, service
+        if self.state is State.RUNNING and service.check != before.check:
+            if self.health is not None:
+                self.health.end()
+            if service.check is not None:
+                self._asked().check(service.check)
         self.history.restart = service.restart
         self._command = None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rawsys.supervisor.health import Probe
+from rawsys.supervisor.listening import parts
 from rawsys.supervisor.logs import Log
 from rawsys.supervisor.restart import Restart
 from rawsys.supervisor.service import Ready
@@ -45,6 +46,8 @@ class Place(NamedTuple):
         for number, line in enumerate(self.text.splitlines(), 1):
             if head := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
                 table = tuple(word.strip().strip("\"'") for word in head[1].split("."))
+                if _common(table, self.path) == len(self.path) > inside:  # [task.backup] where [task] is meant
+                    best, inside = number, len(self.path)
             elif key := re.match(r"\s*([A-Za-z0-9_.\"'-]+)\s*=", line):
                 table_path = (*table, *(word.strip("\"'") for word in key[1].split(".")))
                 depth = _common(table_path, self.path)
@@ -215,12 +218,9 @@ def env_file(value: Any, place: Place) -> dict[str, str]:
         name, equals, content = line.partition("=")
         if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name.strip()):
             raise ValueError(f"{file}:{line_number}: this is not NAME=value: {line!r}")
-        content = content.strip()
-        if len(content) >= 2 and content[0] == content[-1] and content[0] in "\"'":
-            content = content[1:-1]
-        else:
-            content = re.split(r"\s#", content)[0].rstrip()
-        found[name.strip()] = content
+        quoted = re.fullmatch(r"""\s*(?:"([^"]*)"|'([^']*)')\s*(?:#.*)?""", content)
+        plain = re.split(r"\s#", content)[0].strip()
+        found[name.strip()] = plain if quoted is None else quoted[1] or quoted[2] or ""
     return found
 
 
@@ -324,6 +324,12 @@ def log(value: Any, place: Place) -> Log:
     if isinstance(value, str):
         return made(place, Log, path(value, place))  # type: ignore[no-any-return]
     return made(place, Log, **table(LOG, value, place, 'a path, "screen" or a table'))  # type: ignore[no-any-return]
+
+
+def listen(value: Any, place: Place) -> str:
+    """What a socket listens on; the path of a unix one starts from the folder of the file."""
+    kind, where = parts(text(value, place))
+    return f"{kind}:{path(where, place)}" if kind.startswith("unix") else f"{kind}:{where}"
 
 
 def log_stderr(value: Any, place: Place) -> str | Log:
@@ -485,7 +491,7 @@ SUPERVISOR: dict[str, Key] = {
     "include": Key("include", texts, "more files"),
 }
 SOCKET_TABLE: dict[str, Key] = {
-    "listen": Key("listen", text, "tcp:HOST:PORT, udp:HOST:PORT, unix:PATH or unix-dgram:PATH")
+    "listen": Key("listen", listen, "tcp:HOST:PORT, udp:HOST:PORT, unix:PATH or unix-dgram:PATH")
 }
 
 

@@ -25,15 +25,14 @@ class ListenSocket:
     def __init__(self, name: str, listen: str, *, backlog: int = 4096, mode: int = 0o666) -> None:
         self.name, self.listen = name, listen
         self._path: str | None = None
-        kind, _, place = listen.partition(":")
+        try:
+            kind, place = parts(listen)
+        except ValueError as error:
+            raise ValueError(f"socket {name}: {error}") from None
         if kind in ("tcp", "udp"):
-            self.socket = _internet(kind, *_host_and_port(listen, place))
-        elif kind in ("unix", "unix-dgram") and place:
-            self.socket = self._unix(kind, place, mode)
+            self.socket = _internet(kind, *_host_and_port(place))
         else:
-            raise ValueError(
-                f"socket {name}: {listen!r} is not tcp:HOST:PORT, udp:HOST:PORT, unix:PATH or unix-dgram:PATH"
-            )
+            self.socket = self._unix(kind, place, mode)
         if kind in ("tcp", "unix"):
             self.socket.listen(backlog)
 
@@ -86,10 +85,21 @@ def forget_stale(path: str) -> None:
     os.unlink(path)
 
 
-def _host_and_port(listen: str, place: str) -> tuple[str, int]:
-    host, _, port = place.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535:
+def parts(listen: str) -> tuple[str, str]:
+    """The kind and the place of what a socket is to listen on.  ValueError for what cannot be read so."""
+    kind, _, place = listen.partition(":")
+    if kind in ("unix", "unix-dgram") and place:
+        return kind, place
+    if kind not in ("tcp", "udp") or ":" not in place:
+        raise ValueError(f"{listen!r} is not tcp:HOST:PORT, udp:HOST:PORT, unix:PATH or unix-dgram:PATH")
+    port = place.rpartition(":")[2]
+    if not (port.isascii() and port.isdecimal()) or int(port) > 65535:
         raise ValueError(f"{listen!r}: the port is a number up to 65535")
+    return kind, place
+
+
+def _host_and_port(place: str) -> tuple[str, int]:
+    host, _, port = place.rpartition(":")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 

@@ -234,6 +234,12 @@ class Machine:
             if wait != 0:
                 return self.arm(wait)
 
+    @property
+    def step_signal(self) -> int:
+        """The signal of the step that its stop has come to."""
+        steps = self.service.stop
+        return steps[self._step][0] if self._step < len(steps) else KILL
+
     def _kill(self, reason: str) -> None:
         if self.state is not State.KILLING and self.state is not State.EXITED:
             self._enter(State.KILLING, reason)

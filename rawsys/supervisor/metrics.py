@@ -28,7 +28,7 @@ def exposition(daemon: Daemon) -> str:
         for instance in instances:
             number = value(instance)
             if number is not None:
-                lines.append(f"rawsys_{name}{suffix}{{{_labels(instance)}}} {number:g}")
+                lines.append(f"rawsys_{name}{suffix}{{{_labels(instance)}}} {_figure(number)}")
 
     family("up", "gauge", "Whether it is ready: 1, or 0.", lambda i: float(i.state is State.RUNNING))
     family("wanted", "gauge", "Whether it is wanted up: 1, or 0.", lambda i: float(i.goal_up))
@@ -42,6 +42,11 @@ def exposition(daemon: Daemon) -> str:
             lines.append(f'rawsys_state{{{_labels(instance)},rawsys_state="{state}"}} {int(instance.state is state)}')
     lines.append("# EOF")
     return "\n".join(lines) + "\n"
+
+
+def _figure(number: float) -> str:
+    """All digits of it: what a counter loses in rounding, a rate makes up."""
+    return str(int(number)) if number == int(number) else f"{number:.3f}"
 
 
 def _labels(instance: Instance) -> str:

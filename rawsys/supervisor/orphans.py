@@ -38,6 +38,8 @@ class Orphans:
 
         On a kernel that cannot signal a group by a pidfd a leader stays a zombie while its group lives, for minutes perhaps,
         and stands before all others that have ended: they are then found one by one.
+
+        Raises OSError when no descriptor is left to look with.
         """
         info = bytearray(128)
         while True:

@@ -17,10 +17,11 @@ _LOOK_AGAIN = 0.1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from rawsys.command import Child
     from rawsys.events import EventLoop
+    from rawsys.fd import Fd
     from rawsys.supervisor.change import Notice
     from rawsys.supervisor.instance import Instance
 
@@ -53,16 +54,20 @@ class Remains:
                 self._flag = SignalFlag(SIGNALS["CHLD"])
                 loop.register(self._flag, self._child_ended)
             if guard:
-                self._guard = Guard(loop, self._guardian_died, report)
+                self._guard = Guard(loop, self._mark, self._guardian_died, report)
         except BaseException:
             self.close()
             raise
 
+    def announcement(self, instance: Instance) -> tuple[Fd, bytes] | None:
+        """How a process of an instance tells the guardian of itself; None without one."""
+        return None if self._guard is None else self._guard.announcement(instance.key, instance.cgroup)
+
     def hold(self, instance: Instance, child: Child) -> None:
-        """A process of an instance was started."""
+        """A process of an instance was started; it has told the guardian itself."""
         self._leaders[child.pid] = instance
         if self._guard is not None:
-            self._guard.hold(instance.key, child.pid, child, instance.cgroup)
+            self._guard.forget_release(instance.key)
 
     def let_go(self, instance: Instance) -> None:
         """Nothing of an instance's run is left."""
@@ -84,14 +89,19 @@ class Remains:
         self._to_look[instance] = None
 
     def _look(self) -> None:
+        for instance in [instance for instance in self._to_look if instance.group is None]:
+            del self._to_look[instance]
         asked = {instance: instance.group.number for instance in self._to_look if instance.group is not None}
         try:
             members = groups.members(asked.values())
             found = {instance: members[number] + self.others_of(instance) for instance, number in asked.items()}
         except OSError:
             self._loop.call_later(_LOOK_AGAIN, self._look)
-            return
-        self._to_look.clear()
+            found = {one: [] for one in asked if one.group and one.group.is_gone() and self.only_its_group(one)}
+            for instance in found:
+                del self._to_look[instance]
+        else:
+            self._to_look.clear()
         for instance, living in found.items():
             instance.seen(living)
 
@@ -113,12 +123,16 @@ class Remains:
         mark = self.mark(instance)
         return [pid for pid, found in self._orphans.living(self._loop.turns).items() if found == mark]
 
-    def send_orphans(self, instance: Instance, signal: int) -> None:
-        """Signal the orphans of an instance."""
+    def send_orphans(self, instance: Instance, signal: int, but: Collection[int] = ()) -> list[int]:
+        """Signal the orphans of an instance, but for some; gives their numbers."""
+        found: list[int] = []
         if self._orphans is not None:
             with suppress(OSError):
                 for pid in self._orphans_of(instance):
-                    self._orphans.send(pid, signal)
+                    if pid not in but:
+                        self._orphans.send(pid, signal)
+                        found.append(pid)
+        return found
 
     def end_strangers(self, signal: int, ended: Callable[[], object]) -> bool:
         """Signal all orphans, whoever left them; True when there is none.  Else `ended` is called once there is none."""
@@ -140,12 +154,17 @@ class Remains:
 
     def _child_ended(self, flag: SignalFlag, _: int) -> None:
         flag.clear()  # before the look: what ends after it sets the flag again
-        assert self._orphans is not None
-        self._orphans.reap()
-        if self._strangers_ended is not None:
-            with suppress(OSError):
-                if not self._orphans.living(self._loop.turns):
-                    self._strangers_ended()
+        self._reap()
+
+    def _reap(self) -> None:
+        if self._orphans is None:
+            return
+        try:
+            self._orphans.reap()
+            if self._strangers_ended is not None and not self._orphans.living(self._loop.turns):
+                self._strangers_ended()
+        except OSError:
+            self._loop.call_later(_LOOK_AGAIN, self._reap)
 
     def _guardian_died(self) -> None:
         """There is another one: it has to know of all that lives."""

@@ -35,12 +35,16 @@ def span(seconds: float | None) -> str:
 
 def cells(row: dict[str, Any]) -> list[str]:
     """One line of the table."""
-    state = row["state"] if row["goal"] == "up" or row["state"] in ("stopped", "failed", "done") else f"{row['state']}"
     return [
-        row["name"], state, str(row["pid"] or "-"), span(row["uptime"]), str(row["restarts"]), row["last_exit"] or "-",
+        row["name"], row["state"], str(row["pid"] or "-"), span(row["uptime"]), str(row["restarts"]), _short(row["last_exit"]),
         f"in {span(row['next_start'])}" if row["next_start"] is not None else "-",
         row.get("health") or row.get("status_text") or "-",
     ]  # fmt: skip
+
+
+def _short(ending: str | None) -> str:
+    """How it ended, in few letters: eight columns have to stand in 80."""
+    return (ending or "-").replace("killed by ", "").replace("exited with ", "exit ")
 
 
 def plain(rows: Iterable[dict[str, Any]]) -> str:
@@ -54,11 +58,10 @@ def plain(rows: Iterable[dict[str, Any]]) -> str:
 
 def rich_table(rows: Iterable[dict[str, Any]]) -> Any:
     """The table for a terminal.  ImportError where rich is not installed."""
-    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for head in HEADS:
         table.add_column(
             head, justify="right" if head in ("PID", "UPTIME", "RESTARTS") else "left", no_wrap=head != "LAST EXIT"
@@ -67,6 +70,78 @@ def rich_table(rows: Iterable[dict[str, Any]]) -> Any:
         name, state, *rest = cells(row)
         table.add_row(name, Text(state, style=_COLOURS.get(row["state"], "")), *(Text(cell) for cell in rest))
     return table
+
+
+class Progress:
+    """What a verb shows while it goes on: a line for each event; one bar for many services, on a terminal with rich."""
+
+    MANY = 10
+    """Services above which there is a bar."""
+
+    def __init__(self, verb: str) -> None:
+        self._verb = verb
+        self._bar: Any = None
+        self._task: Any = None
+        self._left: set[str] = set()
+        self._ends = ("stopped", "done", "failed") if verb == "stop" else ("running", "done", "failed", "backoff")
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def take(self, message: dict[str, Any]) -> None:
+        """Show one message of the stream."""
+        if "accepted" in message:
+            self._begin(message["accepted"])
+        elif "event" in message:
+            event = message["event"]
+            if self._bar is None:
+                print(event_line(event), flush=True)
+            else:
+                self._step(event)
+        elif "result" in message and self._bar is not None:
+            failed = {row["name"] for row in message["result"].get("failed", ())}
+            self._show(len(failed), f"{len(failed)} failed" if failed else "")
+
+    def _begin(self, names: list[str]) -> None:
+        if len(names) <= self.MANY or not sys.stdout.isatty():
+            return
+        try:
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+            from rich.progress import Progress as Bar
+        except ImportError:
+            return
+        self._left = set(names)
+        self._bar = Bar(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[last]}")
+        )
+        self._task = self._bar.add_task(self._verb, total=len(names), last="")
+        self._bar.start()
+
+    def _step(self, event: dict[str, Any]) -> None:
+        from rawsys.supervisor.change import full_name
+
+        name = full_name(event["service"], event.get("instance", 0))
+        if event.get("to") in self._ends:
+            self._left.discard(name)
+            self._show(len(self._left), name)
+
+    def _show(self, left: int, last: str) -> None:
+        total = self._bar.tasks[0].total
+        self._bar.update(self._task, completed=total - left, last=last)
+
+
+def event_line(event: dict[str, Any]) -> str:
+    """One event as a line."""
+    from rawsys.supervisor.change import Change, Notice
+
+    if "text" in event:
+        return str(Notice(event["time"], event["service"], event["text"]))
+    fields = {**event, "from_": event["from"]}
+    return str(Change(**{name: fields.get(name) for name in Change._fields}))  # type: ignore[arg-type]  # from its own as_dict
 
 
 def show_status(rows: list[dict[str, Any]]) -> None:
@@ -98,8 +173,10 @@ def watch(client: Client, names: list[str]) -> int:
             text = plain(rows).replace("\n", "\033[K\n")
             print(f"\033[H{text}\033[K\033[J" if sys.stdout.isatty() else plain(rows), flush=True)
     except NoSupervisorError:
-        print("the supervisor has ended", file=sys.stderr)
+        print("rawsys: the supervisor has ended", file=sys.stderr)
         return 4
+    except KeyboardInterrupt:
+        return 0  # that is how one ends it
     return 0
 
 

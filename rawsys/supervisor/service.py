@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from rawsys._timeouts import nanoseconds
 from rawsys.command import NULL, Command
 from rawsys.command.command import NAMES as COMMAND_NAMES
@@ -21,9 +19,8 @@ if TYPE_CHECKING:
     from rawsys.supervisor.health import Probe
     from rawsys.supervisor.words import Steps
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,199}")
-_NUMBER = re.compile(r"\{i(?::([^{}]*))?\}")
-_OURS = frozenset({"argv", "new_session", "process_group", "controlling_tty", "parent_death_signal",
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.@:-")
+_OURS = frozenset({"announce", "argv", "new_session", "process_group", "controlling_tty", "parent_death_signal",
                    "parent_death_any_thread", "env"})  # fmt: skip
 ATTRIBUTES = tuple(sorted({*COMMAND_NAMES} - _OURS))
 """Arguments of Command that are arguments of Service too."""
@@ -103,7 +100,8 @@ class Service:
     - ``env``: its whole environment, else the supervisor's; ``extra_env``: some more.
 
     All other arguments are those of `rawsys.Command`: ``cwd``, ``user``, ``group``, ``umask``, ``nice``, ``rlimits``,
-    ``affinity``, ``capabilities``, ``cgroup``, ``stdin`` (NULL if not given), ``fds``, ...  It runs in a session of its own.
+    ``affinity``, ``capabilities``, ``cgroup``, ``stdin`` (NULL if not given), ``signal_mask`` (nothing), ``fds``, ...  It runs in
+    a session of its own.
 
     A Service cannot be changed; `replace` makes a variant.  Raises TypeError and ValueError for what cannot be right.
     """
@@ -181,7 +179,7 @@ class Service:
         raise AttributeError(f"a Service cannot be changed: replace({name}=...) makes another one")
 
     def _check(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+        if not isinstance(self.name, str) or not _is_name(self.name):
             raise ValueError(f"{self.name!r} is no name: letters, digits and _ . @ : - make one")
         unknown = [name for name in self.attributes if name not in ATTRIBUTES]
         if unknown:
@@ -223,6 +221,7 @@ class Service:
         """The Command for one instance: `{i}` filled in, in a session of its own, with what the supervisor adds."""
         given = {name: filled(value, number) for name, value in self.attributes.items()}
         given.setdefault("stdin", NULL)
+        given.setdefault("signal_mask", ())
         env = None if self.env is None else {name: filled(value, number) for name, value in self.env.items()}
         more = {name: filled(value, number) for name, value in self.extra_env.items()}
         more |= {"RAWSYS_INSTANCE": str(number), **(extra_env or {})}
@@ -278,8 +277,14 @@ def _names(what: str, names: Iterable[str]) -> tuple[str, ...]:
 def filled(value: Any, number: int) -> Any:
     """`{i}` in a text is the number of the instance."""
     if isinstance(value, str) and "{i" in value:
-        return _NUMBER.sub(lambda found: format(number, found[1] or ""), value)
+        import re  # seldom needed, and not cheap
+
+        return re.sub(r"\{i(?::([^{}]*))?\}", lambda found: format(number, found[1] or ""), value)
     return value
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= 200 and name[0] not in ".@:-" and _LETTERS.issuperset(name)
 
 
 def _unknown(name: str) -> str:

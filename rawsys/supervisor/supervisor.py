@@ -49,6 +49,13 @@ class Supervisor:
       other libraries.
     - ``signals``: SIGTERM and SIGINT stop it in order while it runs; the second SIGINT kills what is left.
 
+    What can get away: a process that makes a session of its own is in no group that is known here.  With `own_process` it
+    is found when its parent has ended, by the RAWSYS_MARK in its environment, and ended with its service, or without that
+    mark at the end of `run`; otherwise it is not touched.  When the supervisor is killed, the guardian finds it by the
+    mark; what has neither is reached by the `cgroup` of its service only.  A set-uid program loses the parent's death
+    signal, so that the guardian alone ends it; one that has become another user altogether can be signalled by root only:
+    under an ordinary user it stays in *killing* until it ends by itself.
+
     Its methods are for the thread that runs it, before and during `run`; `shutdown` is for any, and for signal handlers.
     """
 
@@ -121,7 +128,7 @@ class Supervisor:
 
     def start(self, name: str) -> None:
         """Want a service (``web``) or an instance (``web/2``) up.  KeyError for an unknown one."""
-        for instance in self.named(name):
+        for instance in self._staying(name):
             self._held.pop(instance, None)
             instance.goal_up = True
             if instance.state is State.STOPPED:
@@ -136,11 +143,18 @@ class Supervisor:
 
     def restart(self, name: str) -> None:
         """Want it down and up again, with all that requires it."""
-        for instance in self.named(name):
+        for instance in self._staying(name):
             if instance.state in UP:
                 self._down(instance, Event.RESTART, "asked to restart")
             else:
                 instance.feed(Event.RESTART, "asked to restart")
+
+    def _staying(self, name: str) -> list[Instance]:
+        return [instance for instance in self.named(name) if not self.is_leaving(instance)]
+
+    def is_leaving(self, instance: Instance) -> bool:
+        """It was removed or scaled away, and is forgotten when nothing of it is left: nobody can want it up again."""
+        return instance in self._leaving
 
     def kill(self, name: str) -> None:
         """Want it down at once, by SIGKILL."""
@@ -390,6 +404,11 @@ class Supervisor:
         if not self._news:
             self.loop.call_soon(self._tell)
         self._news.append((instance, change))
+
+    @property
+    def untold(self) -> bool:
+        """Changes were made that no listener has been told of yet: that comes at the end of the turn."""
+        return bool(self._news)
 
     def _tell(self) -> None:
         while self._news:

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 from contextlib import suppress
+from types import NoneType
 
 from rawsys.supervisor.verbs import VERBS, Failed, Usage
 
@@ -25,6 +26,8 @@ _EPOLLIN, _EPOLLOUT = 1, 4
 _CHUNK = 1 << 16
 _LONGEST = 1 << 20
 """Bytes of one request at most."""
+_LONGEST_WAIT = 10**9
+"""Seconds of a timeout at most: beyond it numbers of JSON do not fit a clock."""
 _FULL = 1 << 18
 """Bytes that wait for a peer, above which its events are dropped and its requests not read."""
 
@@ -89,13 +92,7 @@ class Talk:
         self._loop.register(peer, self._ready)
         uid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
         if uid not in (0, os.geteuid()):
-            self.send(
-                {
-                    "error": f"user {uid} may not control this supervisor, user {os.geteuid()} and root may",
-                    "kind": "failed",
-                }
-            )
-            self._ending = True
+            self._refuse(f"user {uid} may not control this supervisor, user {os.geteuid()} and root may", "failed")
 
     def _ready(self, peer: socket.socket, events: int) -> None:
         if events & _EPOLLOUT:
@@ -120,8 +117,16 @@ class Talk:
             if line.strip():
                 self._request(bytes(line))
         if len(self._in) > _LONGEST:
-            self.send({"error": f"a request is longer than {_LONGEST} bytes", "kind": "usage"})
-            self._ending = True
+            self._refuse(f"a request is longer than {_LONGEST} bytes", "usage")
+
+    def _refuse(self, text: str, kind: str) -> None:
+        """Tell why, read nothing more, and hang up as soon as that is sent."""
+        self.send({"error": text, "kind": kind})
+        self._ending = True
+        if self._out:
+            self._watch()
+        else:
+            self.close()
 
     def _request(self, line: bytes) -> None:
         number = None
@@ -129,14 +134,18 @@ class Talk:
             request = json.loads(line)
             if not isinstance(request, dict):
                 raise Usage("a request is one JSON object")
-            number = request.pop("id", None)
+            told = request.pop("id", None)
+            if not isinstance(told, (int, str, NoneType)):
+                raise Usage("an id is a number or a string")
+            number = told
             verb = request.pop("verb", None)
-            if verb not in VERBS:
+            if not isinstance(verb, str) or verb not in VERBS:
                 raise Usage(f"no verb {verb!r}; there are {', '.join(VERBS)}")
             answer = VERBS[verb](Request(self, number, request))
         except Usage as error:
             self.send({"id": number, "error": str(error), "kind": "usage"})
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            # The last for brackets in brackets, a hundred thousand of them: the supervisor must not end of that.
             self.send({"id": number, "error": f"this is no JSON: {error}", "kind": "usage"})
         except (Failed, OSError, ValueError, KeyError) as error:
             self.send({"id": number, "error": _text(error), "kind": "failed"})
@@ -266,6 +275,13 @@ class Request:
             raise Usage(f"{name} is of the wrong type: {value!r}")
         return value
 
+    def timeout(self) -> float | None:
+        """How long is waited at most, in seconds."""
+        value: float | None = self.take("timeout", (int, float), None)
+        if value is not None and not 0 <= value <= _LONGEST_WAIT:
+            raise Usage(f"timeout is a number of seconds from 0 to {_LONGEST_WAIT}, not {value!r}")
+        return value
+
     def names(self) -> list[str]:
         """The names and patterns that are meant."""
         names: list[str] = self.take("names", list, [])
@@ -288,7 +304,7 @@ class Request:
         self.talk.tasks.add(task)
         if timeout is not None:
             task.timer = self.daemon.supervisor.loop.call_later(timeout, task.late)
-        task.go_on()
+        self.talk.control.wake()
 
     def follow(self, wants: Callable[[dict[str, Any]], bool]) -> None:
         """Send events from now on, until the connection ends."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _TAIL = 10
 """Lines of the log that are told with a failed start."""
+_LONGEST_LINE = 1 << 16
+"""Bytes of a line without end that are held back for one who follows a log."""
 _UP = (State.RUNNING, State.DONE)
 
 
@@ -57,6 +59,15 @@ def selected(supervisor: Supervisor, names: list[str], otherwise_all: bool = Fal
     return list(found)
 
 
+def _staying(supervisor: Supervisor, names: list[str]) -> list[Instance]:
+    """The same without those that are being removed.  Failed when no other is left."""
+    instances = selected(supervisor, names)
+    found = [instance for instance in instances if not supervisor.is_leaving(instance)]
+    if not found:
+        raise Failed(f"{', '.join(instance.name for instance in instances)}: removed, and on the way out")
+    return found
+
+
 def status(request: Request) -> dict[str, Any]:
     """All that is known of services, and of the supervisor."""
     names = request.names()
@@ -69,16 +80,22 @@ def status(request: Request) -> dict[str, Any]:
 
 
 def _wait(request: Request) -> tuple[bool, float | None]:
-    return request.take("wait", bool, True), request.take("timeout", (int, float), None)
+    return request.take("wait", bool, True), request.timeout()
 
 
 def start(request: Request) -> dict[str, Any] | None:
     """Want services up, and wait until they are ready."""
-    instances, (waits, timeout) = selected(request.daemon.supervisor, request.names()), _wait(request)
+    instances, (waits, timeout) = _staying(request.daemon.supervisor, request.names()), _wait(request)
     request.no_more()
     for instance in instances:
         request.daemon.supervisor.start(instance.key)
-    return _accepted(request, instances, waits, timeout, _until_up(instances, dict.fromkeys(instances, -1)))
+    return _accepted(
+        request,
+        instances,
+        waits,
+        timeout,
+        _until_up(request.daemon.supervisor, instances, dict.fromkeys(instances, -1)),
+    )
 
 
 def stop(request: Request) -> dict[str, Any] | None:
@@ -87,7 +104,7 @@ def stop(request: Request) -> dict[str, Any] | None:
     request.no_more()
     for instance in instances:
         request.daemon.supervisor.stop(instance.key)
-    return _accepted(request, instances, waits, timeout, _until_down(instances))
+    return _accepted(request, instances, waits, timeout, _until_down(request.daemon.supervisor, instances))
 
 
 def restart(request: Request) -> dict[str, Any] | None:
@@ -100,7 +117,7 @@ def restart(request: Request) -> dict[str, Any] | None:
     )
     waits, timeout = _wait(request)
     request.no_more()
-    instances = selected(supervisor, names)
+    instances = _staying(supervisor, names)
     if changed:
         instances = request.daemon.take_up_changes(instances)
     if rolling:
@@ -111,7 +128,7 @@ def restart(request: Request) -> dict[str, Any] | None:
     runs = {instance: instance.restarts for instance in instances}
     for instance in instances:
         supervisor.restart(instance.key)
-    return _accepted(request, instances, waits, timeout, _until_up(instances, runs))
+    return _accepted(request, instances, waits, timeout, _until_up(supervisor, instances, runs))
 
 
 def _accepted(
@@ -125,20 +142,34 @@ def _accepted(
     return None
 
 
-def _until_up(instances: list[Instance], runs: dict[Instance, int]) -> Steps:
-    """Until each is ready, in a run after those that were counted, or will not be."""
+def _until_up(supervisor: Supervisor, instances: list[Instance], runs: dict[Instance, int]) -> Steps:
+    """Until each is ready, in a run after those that were counted, or has come to nothing."""
     yield lambda: all(
-        (instance.state in _UP and instance.restarts > runs[instance])
-        or instance.state is State.FAILED
-        or not instance.goal_up
+        (instance.state in _UP and instance.restarts > runs[instance]) or _in_vain(supervisor, instance)
         for instance in instances
     )
-    return _outcome([instance for instance in instances if instance.state not in _UP], instances)
+    return _outcome(supervisor, [instance for instance in instances if instance.state not in _UP], instances)
 
 
-def _until_down(instances: list[Instance]) -> Steps:
+def _in_vain(supervisor: Supervisor, instance: Instance) -> bool:
+    """Whether its start has failed, though it may be tried again by itself: whoever asked is told at once, not in a minute."""
+    if instance.state is State.WAITING:
+        return any(_will_not_come(supervisor, name) for name in supervisor.not_ready(instance))
+    return instance.state in (State.FAILED, State.BACKOFF) or not instance.goal_up
+
+
+def _will_not_come(supervisor: Supervisor, name: str) -> bool:
+    return any(
+        instance.state is State.FAILED
+        or (instance.state is State.STOPPED and not instance.goal_up)
+        or (instance.state is State.WAITING and _in_vain(supervisor, instance))
+        for instance in supervisor.instances[name]
+    )
+
+
+def _until_down(supervisor: Supervisor, instances: list[Instance]) -> Steps:
     yield lambda: all(instance.state not in ACTIVE or instance.goal_up for instance in instances)
-    return _outcome([instance for instance in instances if instance.goal_up], instances)
+    return _outcome(supervisor, [instance for instance in instances if instance.goal_up], instances)
 
 
 def _rolling(supervisor: Supervisor, instances: list[Instance]) -> Steps:
@@ -148,8 +179,8 @@ def _rolling(supervisor: Supervisor, instances: list[Instance]) -> Steps:
         yield _once_more_up(instance, runs)
         if instance.state not in _UP:
             left = [later.name for later in instances[place + 1 :]]
-            return {**_outcome([instance], instances), "not_restarted": left}
-    return _outcome([], instances)
+            return {**_outcome(supervisor, [instance], instances), "not_restarted": left}
+    return _outcome(supervisor, [], instances)
 
 
 def _once_more_up(instance: Instance, runs: int) -> Callable[[], bool]:
@@ -160,12 +191,16 @@ def _once_more_up(instance: Instance, runs: int) -> Callable[[], bool]:
     )
 
 
-def _outcome(failed: list[Instance], instances: list[Instance]) -> dict[str, Any]:
+def _outcome(supervisor: Supervisor, failed: list[Instance], instances: list[Instance]) -> dict[str, Any]:
     found: dict[str, Any] = {"ok": not failed, "services": [instance.describe() for instance in instances]}
     if failed:
         found["failed"] = [
-            {"name": i.name, "state": str(i.state), "last_exit": i.last or None, "log": tail(i, _TAIL)} for i in failed
-        ]
+            {
+                "name": i.name, "state": str(i.state), "last_exit": i.last or None, "log": tail(i, _TAIL),
+                "waits_for": supervisor.not_ready(i) if i.state is State.WAITING else [],
+            }
+            for i in failed
+        ]  # fmt: skip
     return found
 
 
@@ -213,17 +248,17 @@ def scale(request: Request) -> dict[str, Any] | None:
     leaving = supervisor.instances[name][count:]
     supervisor.scale(name, count)
     staying = [instance for instance in supervisor.instances[name] if instance not in leaving]
-    return _accepted(request, [*staying, *leaving], waits, timeout, _until_scaled(staying, leaving))
+    return _accepted(request, [*staying, *leaving], waits, timeout, _until_scaled(supervisor, staying, leaving))
 
 
-def _until_scaled(staying: list[Instance], leaving: list[Instance]) -> Steps:
+def _until_scaled(supervisor: Supervisor, staying: list[Instance], leaving: list[Instance]) -> Steps:
     yield (
         lambda: (
-            all(i.state in _UP or i.state is State.FAILED or not i.goal_up for i in staying)
+            all(i.state in _UP or _in_vain(supervisor, i) for i in staying)
             and all(i.state not in ACTIVE for i in leaving)
         )
     )
-    return _outcome([i for i in staying if i.goal_up and i.state not in _UP], staying)
+    return _outcome(supervisor, [i for i in staying if i.goal_up and i.state not in _UP], staying)
 
 
 def reset(request: Request) -> dict[str, Any]:
@@ -252,8 +287,20 @@ def logs(request: Request) -> dict[str, Any] | None:
 
 
 def _follow_log(request: Request, instance: Instance) -> None:
+    """Send whole lines, as they stand in the log: with its prefix, and no letter or line in two pieces."""
+    rest = b""
+
     def told(text: bytes) -> None:
-        request.progress({"name": instance.name, "log": text.decode("utf-8", "replace")})
+        nonlocal rest
+        end = text.rfind(b"\n") + 1
+        if not end and len(rest) + len(text) < _LONGEST_LINE:
+            rest += text
+            return
+        lines, rest = (rest + text[:end], text[end:]) if end else (rest + text + b"\n", b"")
+        log = instance.service.log
+        stamp = b"" if log is None else log.prefix_for(instance.name)
+        shown = b"".join(stamp + line for line in lines.splitlines(keepends=True)) if stamp else lines
+        request.progress({"name": instance.name, "log": shown.decode("utf-8", "replace")})
 
     instance.tap(told)
     request.talk.until_closed(lambda: instance.untap(told))
@@ -281,7 +328,7 @@ def events(request: Request) -> dict[str, Any] | None:
 
 def shutdown(request: Request) -> None:
     """Stop everything in order; the connection ends with the supervisor."""
-    timeout = request.take("timeout", (int, float), None)
+    timeout = request.timeout()
     request.no_more()
     supervisor = request.daemon.supervisor
     request.progress({"accepted": [instance.name for instance in supervisor.all() if instance.state in ACTIVE]})

@@ -1,0 +1,1 @@
+"""What the topic `supervisor` is made of: the child, the supervisors that are compared, and how each thing is measured."""
