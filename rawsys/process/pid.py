@@ -58,10 +58,11 @@ class Pid(Handle):
 
     def _is(self, pid: int, child: bool) -> Self:
         self.pid = pid
-        self._parent = os.getpid() if child else 0
         self._status: ExitStatus | None = None
         self._lock = threading.Lock()
         self._leads = False
+        # Last: until it is there, a signal handler may have raised anywhere above, and `close` takes it for a child.
+        self._parent = os.getpid() if child else 0
         return self
 
     @classmethod
@@ -313,7 +314,7 @@ class Pid(Handle):
         if self.closed:
             return
         if getattr(self, "_parent", None) is None or self.is_child:  # None: interrupted before it knew whose it was
-            strays.keep(self.into_raw())
+            strays.keep(self)
         else:
             super().close()
 
@@ -332,7 +333,7 @@ class Pid(Handle):
 
     def __repr__(self) -> str:
         name = type(self).__name__
-        if getattr(self, "pid", None) is None:
+        if getattr(self, "_parent", None) is None:  # interrupted before it knew what it holds
             return super().__repr__()
         if self._status is not None:
             return f"<{name} {self.pid} {self._status}>"
