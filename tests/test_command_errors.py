@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import in_child, need_root
 
 import rawsys
-from rawsys import PIPE, STDOUT, Command, Fd
-from rawsys.errors import ClosedError
+from rawsys import INHERIT, NULL, PIPE, STDOUT, Command, Fd
+from rawsys.errors import ClosedError, CommandTimeout, ExitError
 
 
 def notes(error: BaseException) -> str:
@@ -210,3 +213,53 @@ def test_no_more_processes() -> None:
         return notes(caught.value)
 
     assert in_child(work) == "in clone3"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kind", "message"),
+    [
+        ({"scheduling": 1}, TypeError, "scheduling is a pair of numbers"),
+        ({"scheduling": ("fifo", 1)}, TypeError, "scheduling is a pair of numbers"),
+        ({"ioprio": (9, 0)}, ValueError, "ioprio: a class is from 0 to 7"),
+        ({"ioprio": (2, -1)}, ValueError, "ioprio: a class is from 0 to 7"),
+        ({"ioprio": "idle"}, TypeError, "ioprio is a number or a pair"),
+        ({"rlimits": {7: 1.5}}, TypeError, "a limit is an int or None"),
+        ({"rlimits": {7: (1, 2, 3)}}, TypeError, "a limit is an int or None"),
+        ({"rlimits": {"NOFILE": 10}}, TypeError, "a resource is an RLIMIT constant, not 'NOFILE'"),
+        ({"rlimits": [10]}, TypeError, "rlimits is a mapping, not list"),
+        ({"env": ["A=1"]}, TypeError, "env is a mapping, not list"),
+        ({"fds": [1]}, TypeError, "fds is a mapping, not list"),
+        ({"groups": "root"}, TypeError, "groups is several, as a list or a set, not 'root'"),
+        ({"affinity": 0}, TypeError, "affinity is several, as a list or a set, not 0"),
+        ({"signal_mask": 2}, TypeError, "signal_mask is several, as a list or a set, not 2"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_named(attributes: dict[str, Any], kind: type[Exception], message: str) -> None:
+    """They are refused when the command is made, by an error with the name of the attribute and what it takes."""
+    with pytest.raises(kind, match=re.escape(message)):
+        Command("true", **attributes)
+
+
+def test_input_has_stdin_for_itself() -> None:
+    """output(input=) does not push aside a file or a descriptor that the command has for its stdin."""
+    for command in (Command("cat", stdin="/dev/null"), Command("cat", stdin=0), Command("cat", fds={0: 0})):
+        with pytest.raises(ValueError, match="stdin from elsewhere: "):
+            command.output(input=b"x")
+    for nothing in (PIPE, NULL, INHERIT):
+        assert Command("cat", stdin=nothing).output(input=b"x").stdout == b"x"
+
+
+def test_errors_travel_between_processes() -> None:
+    """ExitError and CommandTimeout pickle with their command: one that did not would break a pool of processes."""
+    command = Command("sh", "-c", "echo o; exit 3", cwd="/", stderr=STDOUT, rlimits={7: (64, 64)}, groups=iter(()))
+    with pytest.raises(ExitError) as failed:
+        command.output(check=True)
+    with pytest.raises(CommandTimeout) as late:
+        Command("cat", stdin=PIPE).run(timeout=0)
+    for error in (failed.value, late.value):
+        again = pickle.loads(pickle.dumps(error))
+        assert str(again) == str(error) and vars(again).keys() == vars(error).keys()
+        assert isinstance(again.command, Command) and repr(again.command) == repr(error.command)
+    assert pickle.loads(pickle.dumps(command)).output() == command.output()
+    with Fd.open("/dev/null") as fd, pytest.raises(TypeError, match="cannot be copied or pickled"):
+        pickle.dumps(Command("cat", stdin=fd))
