@@ -263,3 +263,52 @@ def test_errors_travel_between_processes() -> None:
     assert pickle.loads(pickle.dumps(command)).output() == command.output()
     with Fd.open("/dev/null") as fd, pytest.raises(TypeError, match="cannot be copied or pickled"):
         pickle.dumps(Command("cat", stdin=fd))
+
+
+def test_the_note_on_a_missing_interpreter_is_about_the_childs_file(tmp_path: Path) -> None:
+    """It is not given for a file that only the parent sees under that name; it is for one seen from the child's cwd."""
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    commands = [(Command("./script", cwd=tmp_path), True), (Command("./pyproject.toml", cwd=tmp_path), False)]
+    if os.geteuid() == 0:
+        commands.append((Command("/bin/true", root=tmp_path), False))
+    for command, told in commands:
+        with pytest.raises(FileNotFoundError) as caught:
+            command.run()
+        assert ("interpreter" in notes(caught.value)) == told, command
+
+
+def test_a_command_keeps_its_own_variables() -> None:
+    """A dict that its owner changes later changes neither the command nor what `replace` makes of it."""
+    env, more = {"A": "1"}, {"B": "1"}
+    command = Command("/bin/sh", "-c", "echo $A$B", env=env, extra_env=more)
+    env["A"] = more["B"] = "2"
+    assert command.output().stdout == command.replace(umask=0).output().stdout == b"11\n"
+
+
+def test_communicate_leaves_out_what_is_closed() -> None:
+    """Who has closed an end, or given it away, talks over the others; input for a closed stdin is ValueError."""
+    with Command("cat", stdin=PIPE, stdout=PIPE).spawn() as child:
+        assert child.stdin
+        child.stdin.write_all(b"x")
+        child.stdin.close()
+        with pytest.raises(ValueError, match="stdin is closed already"):
+            child.communicate(b"y")
+        assert child.communicate() == (b"x", None)
+        assert child.communicate() == (None, None) and child.wait().success
+    with Command("sh", "-c", "echo e >&2", stdout=PIPE, stderr=PIPE).spawn() as child:
+        assert child.stdout
+        os.close(child.stdout.into_raw())
+        assert child.communicate() == (None, b"e\n")
+
+
+def test_what_is_no_input() -> None:
+    """It is refused by name, before anything runs; any layout of memory is one."""
+    for wrong in (3, ["x"]):
+        with pytest.raises(TypeError, match="input is bytes or another buffer, not"):
+            Command("/no/such").output(input=wrong)  # type: ignore[arg-type]
+    with Command("cat", stdin=PIPE, stdout=PIPE).spawn() as child:
+        with pytest.raises(TypeError, match="input is bytes or another buffer, not str"):
+            child.communicate("x")  # type: ignore[arg-type]
+        assert child.communicate(memoryview(b"abcdef")[::2]) == (b"ace", None)

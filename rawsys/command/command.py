@@ -9,6 +9,7 @@ from typing import NamedTuple
 from rawsys._timeouts import nanoseconds
 from rawsys.command import spawning
 from rawsys.command.attributes import Attributes
+from rawsys.command.child import content
 from rawsys.command.stdio import INHERIT, NULL, PIPE
 
 TYPE_CHECKING = False
@@ -113,10 +114,7 @@ class Command(Attributes):
         steps: Program | None = None,
     ) -> None:
         given = dict(locals())
-        for name in ("env", "extra_env", "fds", "rlimits"):
-            if given[name] is not None and not hasattr(given[name], "items"):
-                raise TypeError(f"{name} is a mapping, not {type(given[name]).__name__}")
-        given["fds"], given["rlimits"] = dict(fds or {}), dict(rlimits or {})
+        given["fds"], given["rlimits"] = {} if fds is None else fds, {} if rlimits is None else rlimits
         for name in NAMES:
             object.__setattr__(self, name, _settled(name, given[name]))
         self._check()
@@ -188,6 +186,8 @@ class Command(Attributes):
         coding = encoding or ("utf-8" if text else None)
         if isinstance(input, str):
             input = input.encode(coding or "utf-8")
+        if input is not None:
+            input = content(input)  # what is no input is refused before anything runs
         return self._piped(piped)._finish(input, timeout, check, coding, self)
 
     def _piped(self, names: tuple[str, ...]) -> Command:
@@ -265,11 +265,16 @@ def _made_of(given: dict[str, Any]) -> Command:
 
 NAMES = tuple(name for name in Attributes.__slots__ if name[0] != "_")
 """The arguments of Command."""
+_MAPPINGS = ("env", "extra_env", "fds", "rlimits")
 _LISTS = ("groups", "affinity", "signal_mask", "default_signals")
 
 
 def _settled(name: str, value: Any) -> Any:
-    """An argument as it is kept: an iterator would be empty at the second spawn."""
+    """An argument as it is kept: an iterator would be empty at the second spawn, a dict may be changed by its owner."""
+    if name in _MAPPINGS and value is not None:
+        if not hasattr(value, "items"):
+            raise TypeError(f"{name} is a mapping, not {type(value).__name__}")
+        return dict(value)
     if name == "capabilities" and isinstance(value, (tuple, list)):
         return tuple(each if each is None or not hasattr(each, "__iter__") else frozenset(each) for each in value)
     if name not in _LISTS or isinstance(value, (bool, type(None))):
