@@ -98,6 +98,7 @@ def _descriptors() -> int:
 def _everywhere(action: Callable[[], None]) -> list[str]:
     """Interrupt it behind its first call, its second, and so on; what was wrong afterwards."""
     warnings.simplefilter("ignore", ResourceWarning)
+    sys.unraisablehook = lambda _: None  # pytest's keeps what it was told, and with it the frames and all in them
     gc.freeze()  # what the tests before have left is not looked through each time
     action()
     before, wrong, at, done = _descriptors(), list[str](), 0, False
