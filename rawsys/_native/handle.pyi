@@ -1,8 +1,10 @@
 """Types of the compiled Handle and FdIO; the text of each is in its docstring."""
 
-from typing import Self, final, type_check_only
+from typing import Self, TypeVar, final, type_check_only
 
 from typing_extensions import Buffer
+
+_H = TypeVar("_H", bound=Handle)
 
 @final
 @type_check_only
@@ -20,6 +22,7 @@ class Handle:
     @classmethod
     def _owned(cls, number: int, /) -> bool: ...
     def _use(self, /) -> Use: ...
+    def _pass_on(self, cls: type[_H], kept: list[_H], /) -> None: ...
     @property
     def closed(self) -> bool: ...
     def fileno(self, /) -> int: ...

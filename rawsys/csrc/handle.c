@@ -173,8 +173,13 @@ void rs_handle_finalize(PyObject *self)
     } else if (!(word & RS_CLOSED) && handle->serial) {
         if (PyErr_ResourceWarning(self, 1, "unclosed %R", self) < 0)
             PyErr_WriteUnraisable(self);
-        if (close_leaked(self) < 0)
+        if (close_leaked(self) < 0) {
             PyErr_WriteUnraisable(self);
+            /* A signal handler may have raised in a close() that is Python.  A finaliser runs once: what this leaves open
+             * stays open, so it is tried again. */
+            if (!(rs_handle_word(handle) & RS_CLOSED) && close_leaked(self) < 0)
+                PyErr_WriteUnraisable(self);
+        }
     }
     PyErr_Restore(type, value, traceback);
 }
