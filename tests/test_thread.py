@@ -686,6 +686,7 @@ def test_a_spawned_thread_may_fork() -> None:
         ("threading.Thread(target=lambda: (slow(), ThreadHandle.spawn(slow).join())).start()", 0, "slow\nslow\n"),
         ("handle = ThreadHandle.spawn(slow); sys.exit(4)", 4, "slow\n"),
         ("handle = ThreadHandle.spawn(slow); 1/0", 1, "slow\n"),
+        ("handle = ThreadHandle.spawn(lets_itself_go)", 0, "gone\n"),
         ("import atexit; atexit.register(lambda: print(ThreadHandle.spawn(int).join()))", 0, "0\n"),
     ],
 )  # fmt: skip
@@ -693,11 +694,20 @@ def test_exits(code: str, status: int, out: str) -> None:
     """Edges 99 and 100: threads that are not detached are waited for, whoever spawned them, however main ends."""
     done = run_python(
         f"""
-        import os, sys, threading
+        import os, pathlib, sys, threading
         from rawsys import AtomicU32, ThreadHandle
+        atexits = threading.Event()
+        threading._register_atexit(atexits.set)
         def slow():
             AtomicU32().wait(0, 0.1)
             os.write(1, b"slow\\n")
+        def lets_itself_go():
+            atexits.wait()
+            while not pathlib.Path(f"/proc/{{os.getpid()}}/syscall").read_text().startswith("202 "):
+                pass  # until the main thread waits for this one
+            handle.detach()
+            os.write(1, b"gone\\n")
+            AtomicU32().wait(0)
         {code}
         """
     )
