@@ -252,7 +252,8 @@ class ThreadHandle(ThreadCore):
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         """Joins; nothing where it was joined or detached inside.
 
-        An exception of the block goes first: then that of the thread goes to `threading.excepthook`.
+        An exception of the block goes first: then that of the thread goes to `threading.excepthook`. What a signal
+        handler raises meanwhile ends the waiting, and goes on; the thread is then still to be joined.
         """
         if self.closed:
             return
@@ -261,7 +262,9 @@ class ThreadHandle(ThreadCore):
             return
         try:
             self.join()
-        except Exception as error:  # noqa: BLE001  # the block's own exception goes on
+        except BaseException as error:
+            if not self.closed:  # of a signal handler: the thread runs on, and can be joined
+                raise
             hooks.report((self._thread, None, error))
 
     def __repr__(self) -> str:

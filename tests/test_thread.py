@@ -382,6 +382,28 @@ def test_with_joins() -> None:
     with caught_by_hook() as caught, pytest.raises(KeyError), ThreadHandle.spawn(divmod, 1, 0):
         raise KeyError
     assert [args.exc_type for args in caught] == [ZeroDivisionError]
+    with caught_by_hook() as caught, pytest.raises(KeyError), ThreadHandle.spawn(raising, GeneratorExit()):
+        raise KeyError
+    assert [args.exc_type for args in caught] == [GeneratorExit]
+
+
+def test_with_is_ended_by_a_signal_handler() -> None:
+    """What it raises is nobody's but the caller's, also when the block had raised before; the thread is still to be joined."""
+
+    def child() -> None:
+        body = Stopped()
+        handle = ThreadHandle.spawn_native(body.program, signal_mask=[signal.SIGALRM])
+        signal.signal(signal.SIGALRM, lambda *_: raising(InterruptedError()))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with caught_by_hook() as caught, pytest.raises(InterruptedError) as interrupted, handle:
+            raise KeyError
+        assert caught == []
+        assert isinstance(interrupted.value.__context__, KeyError)
+        assert not handle.closed
+        body.go()
+        assert handle.join()[0] == 1
+
+    in_child(child)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
