@@ -287,15 +287,31 @@ def _wishes(
     if signal_mask is not None:
         from rawsys.signals import SignalSet
 
-        signals = SignalSet(signal_mask).mask
-    for what, size in (("stack_size", stack_size), ("guard_size", guard_size)):
-        if size is not None and (isinstance(size, bool) or not 0 <= size < 1 << 63):
-            raise ValueError(f"{what} is a number of bytes, not {size!r}")
+        signals = SignalSet(_every(signal_mask, "signal_mask", "signals")).mask
+    _checked(stack_size=stack_size, guard_size=guard_size, policy=policy, priority=priority, nice=nice)
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name is a str, not {type(name).__name__}")
     if priority and policy is None:
         raise ValueError("a priority needs a policy")
-    mask = None if affinity is None else sched.mask_of(affinity)
+    mask = None if affinity is None else sched.mask_of(_every(affinity, "affinity", "CPU numbers"))
     text = None if name is None else sched.checked_name(name)
     return (_stack(stack_size), guard_size, mask, policy, priority, nice, text, signals)
+
+
+def _checked(**numbers: int | None) -> None:
+    for what, number in numbers.items():
+        if number is None:
+            continue
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(f"{what} is an int, not {type(number).__name__}")
+        if what.endswith("_size") and not 0 <= number < 1 << 63:
+            raise ValueError(f"{what} is a number of bytes, not {number}")
+
+
+def _every(given: Iterable[Any], what: str, of: str) -> Iterable[Any]:
+    if isinstance(given, str) or not hasattr(given, "__iter__"):
+        raise TypeError(f"{what} is an iterable of {of}, not {type(given).__name__}")
+    return given
 
 
 def _stack(size: int | None) -> int:
@@ -323,6 +339,6 @@ def _refused(call: str, errno: int, wishes: tuple[Any, ...] | None) -> OSError:
     if call in _ARGUMENTS and wishes is not None:
         return os_error(call, _ARGUMENTS[call](wishes), errno)
     error = OSError(errno, os.strerror(errno))
-    sizes = f"stack_size={wishes[0]}, guard_size={wishes[1]}" if wishes else ""
-    error.add_note(f"in {call}({sizes})")
+    given = zip(("stack_size", "guard_size"), wishes[:2], strict=True) if wishes else ()
+    error.add_note(f"in {call}({', '.join(f'{what}={size}' for what, size in given if size)})")
     return error

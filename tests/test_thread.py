@@ -14,13 +14,15 @@ import warnings
 import weakref
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 from support import in_child, readable, run_python, until_blocked
 
 import rawsys
-from rawsys import AtomicU32, AtomicU64, Fd, Program, ThreadHandle, constants, sched
+from rawsys import AtomicU32, AtomicU64, Fd, Pid, Program, ThreadHandle, constants, sched
 from rawsys.errors import BusyError, ClosedError, RefusedCallError
+from rawsys.events import Epoll
 
 FUTEX = 202
 libc = ctypes.CDLL(None)
@@ -176,6 +178,20 @@ def test_bad_attributes(case: str) -> None:
         assert caught.value.errno == errno
     assert ran == []
     assert counter.load() == 0
+    assert threading.enumerate() == [threading.current_thread()]
+
+
+def test_attributes_of_another_type() -> None:
+    """TypeError that names the attribute; no body runs."""
+    ran: list[int] = []
+    wrong: list[dict[str, Any]] = [
+        {"stack_size": 65536.5}, {"guard_size": "1"}, {"nice": True}, {"nice": 1.0}, {"policy": "FIFO"}, {"name": b"x"},
+        {"policy": 1, "priority": 1.0}, {"affinity": 1}, {"affinity": "01"}, {"signal_mask": 10}, {"signal_mask": "SIGUSR1"},
+    ]  # fmt: skip
+    for options in wrong:
+        with pytest.raises(TypeError, match=f"^{[*options][-1]} is an? "):
+            ThreadHandle.spawn(ran.append, 1, **options)
+    assert ran == []
     assert threading.enumerate() == [threading.current_thread()]
 
 
