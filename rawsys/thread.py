@@ -108,6 +108,7 @@ class ThreadHandle(ThreadCore):
             raise TypeError(f"a body is callable, {type(function).__name__} is not; a body in C goes to spawn_native()")
         if hooks.exiting:
             raise RuntimeError("the interpreter exits: no thread can be spawned any more")
+        owners = [*_every(move, "move", "owners")] if move else None
         wishes = None
         asked = (stack_size, guard_size, affinity, policy, nice, name, signal_mask)
         if asked != _NOTHING or priority:
@@ -117,8 +118,8 @@ class ThreadHandle(ThreadCore):
         self = cls.__new__(cls)
         self._name = name
         self._thread = thread = hooks.prepare(function, name, detached)
-        if move:
-            self._start_moving([*move], thread, function, [*args], wishes)
+        if owners:
+            self._start_moving(owners, thread, function, [*args], wishes)
         else:
             failed = self._start(_PYTHON, hooks.bootstrap, (thread, function, args), wishes, False)
             if failed is not None:
@@ -185,18 +186,19 @@ class ThreadHandle(ThreadCore):
         wishes: tuple[object, ...] | None,
     ) -> None:
         """In two phases: the thread waits at its gate, so nothing of the caller's is gone if it cannot start."""
+        from rawsys._native.handle import Handle
+
         failed = self._start(_PYTHON, hooks.bootstrap, (thread, function, args), wishes, True)
         if failed is not None:
             raise _refused(*failed, wishes)
-        moved = len(args)
         try:
-            if any(owner.closed for owner in owners) or len({id(owner) for owner in owners}) < len(owners):
-                raise ClosedError("what is moved must be open, and can be moved once")
-            for owner in owners:
-                args.append(type(owner)._fresh(owner.into_raw()))
+            if len({id(owner) for owner in owners}) < len(owners):
+                raise ClosedError("an owner can be moved once, and is given twice")
+            fresh = Handle._move_all(*owners)
+            for old, new in zip(owners, fresh, strict=True):
+                _carry(old, new)
+            args.extend(fresh)
         except BaseException:
-            for fresh in args[moved:]:
-                fresh.close()  # type: ignore[attr-defined]  # an owner, ours since a moment ago
             self._open(False)
             self.join()
             raise
@@ -270,6 +272,22 @@ class ThreadHandle(ThreadCore):
     def __repr__(self) -> str:
         name = f" {self._name!r}" if self._name else ""
         return f"<{type(self).__name__} {self.tid}{name} {self._state}>"
+
+
+def _carry(old: Handle, new: Handle) -> None:
+    """What an owner knows besides its number (a Pid its status, an Epoll what it watches) goes to the new one.
+
+    The old one keeps what it needs to be asked and closed, but empty: closing an Epoll lets go of all that it watches.
+    """
+    for kind in type(old).__mro__:
+        for name in vars(kind).get("__slots__", ()):
+            if name != "__weakref__" and hasattr(old, name):
+                value = getattr(old, name)
+                setattr(new, name, value)
+                if isinstance(value, (dict, list)):
+                    setattr(old, name, type(value)())
+    if hasattr(old, "__dict__"):
+        new.__dict__.update(old.__dict__)
 
 
 def _wishes(

@@ -476,6 +476,25 @@ def test_move_gives_owners_away() -> None:
     ours.close()
 
 
+def test_moved_owners_are_what_they_were() -> None:
+    """A borrowed number stays the lender's; a Pid can be waited for; an Epoll watches on, whatever becomes of the caller's."""
+    ours, theirs = Fd.pipe()
+    ThreadHandle.spawn(Fd.close, move=[Fd.borrow(ours.fileno())]).join()
+    with Epoll() as watch:
+        watch.add(ours)
+        handle = ThreadHandle.spawn(watched, move=[watch])
+    theirs.write(b"x")
+    assert handle.join() == (1, [ours])
+    ours.close()
+    theirs.close()
+    assert ThreadHandle.spawn(Pid.wait, move=[Pid.fork(lambda: 3)]).join().code == 3
+
+
+def watched(watch: Epoll) -> tuple[int, list[object]]:
+    with watch:
+        return len(watch), [source for source, _ in watch.wait(10)]
+
+
 def test_what_cannot_be_moved_stays() -> None:
     """A thread that cannot start takes nothing; a closed owner, the same one twice, or one in use: no body runs."""
     ours, theirs = Fd.pipe()
@@ -486,8 +505,13 @@ def test_what_cannot_be_moved_stays() -> None:
         ThreadHandle.spawn(ran.append, move=[ours, ours])
     reader = ThreadHandle.spawn(ours.read, 1)
     until_blocked(reader.tid, 0)
-    with pytest.raises(BusyError):
-        ThreadHandle.spawn(ran.append, move=[ours])
+    for busy in ([ours], [theirs, ours]):
+        with pytest.raises(BusyError):
+            ThreadHandle.spawn(ran.append, move=busy)
+    wrong: list[Any] = [5, [theirs, 5], [theirs, None], theirs, "ab"]
+    for nothing in wrong:
+        with pytest.raises(TypeError, match=r"owner"):
+            ThreadHandle.spawn(ran.append, move=nothing)
     theirs.write(b"x")
     assert reader.join() == b"x"
     ours.close()
