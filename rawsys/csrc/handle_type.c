@@ -170,6 +170,31 @@ static PyObject *handle_pass_on(PyObject *self, PyObject *const *args, Py_ssize_
     return done < 0 ? NULL : Py_NewRef(Py_None);
 }
 
+static int move_one(PyObject *owner, PyObject *list)
+{
+    if (!rs_handle_check(owner))
+        return PyErr_Format(PyExc_TypeError, "what is moved is the owner of a descriptor, not %R", owner), -1;
+    PyObject *fresh = rs_handle_allocate(Py_TYPE(owner));
+    int failed = !fresh || PyList_Append(list, fresh) < 0;
+    Py_XDECREF(fresh);
+    return failed ? -1 : rs_handle_move((struct rs_handle *)owner, (struct rs_handle *)fresh);
+}
+
+/* All or none: what was moved before one that cannot be is moved back, which nobody can be in the way of. */
+static PyObject *handle_move_all(PyObject *class, PyObject *const *args, Py_ssize_t count)
+{
+    (void)class;
+    PyObject *list = PyList_New(0);
+    for (Py_ssize_t i = 0; list && i < count; i++) {
+        if (move_one(args[i], list) == 0)
+            continue;
+        while (i--)
+            rs_handle_move((struct rs_handle *)PyList_GetItem(list, i), (struct rs_handle *)args[i]);
+        Py_CLEAR(list);
+    }
+    return list;
+}
+
 static PyObject *handle_close(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     if (no_arguments(args, count, "close()") < 0)
@@ -322,6 +347,8 @@ static PyMethodDef methods[] = {
      "_fresh($type, number, /)\n--\n\nOwn a number that the kernel has just given."},
     {"_owned", (PyCFunction)(void (*)(void))handle_owned, METH_FASTCALL | METH_CLASS,
      "_owned($type, number, /)\n--\n\nTrue when an owner in this process holds that number."},
+    {"_move_all", (PyCFunction)(void (*)(void))handle_move_all, METH_FASTCALL | METH_CLASS,
+     "_move_all($type, /, *owners)\n--\n\nNew objects of the same classes that hold what these held: all of it, or none."},
     RS_METHOD("_use", handle_use, "_use($self, /)\n--\n\nCount a call in flight until the object that it gives is released or gone; its `number` stays open."),
     RS_METHOD("fileno", handle_fileno,
               "fileno($self, /)\n--\n\nThe descriptor as an int, for select and other libraries; it stays owned here.\n\n"
