@@ -108,6 +108,7 @@ class ThreadHandle(ThreadCore):
             raise TypeError(f"a body is callable, {type(function).__name__} is not; a body in C goes to spawn_native()")
         if hooks.exiting:
             raise RuntimeError("the interpreter exits: no thread can be spawned any more")
+        owners = [*_every(move, "move", "owners")] if move else None
         wishes = None
         asked = (stack_size, guard_size, affinity, policy, nice, name, signal_mask)
         if asked != _NOTHING or priority:
@@ -117,8 +118,8 @@ class ThreadHandle(ThreadCore):
         self = cls.__new__(cls)
         self._name = name
         self._thread = thread = hooks.prepare(function, name, detached)
-        if move:
-            self._start_moving([*move], thread, function, [*args], wishes)
+        if owners:
+            self._start_moving(owners, thread, function, [*args], wishes)
         else:
             failed = self._start(_PYTHON, hooks.bootstrap, (thread, function, args), wishes, False)
             if failed is not None:
@@ -185,18 +186,19 @@ class ThreadHandle(ThreadCore):
         wishes: tuple[object, ...] | None,
     ) -> None:
         """In two phases: the thread waits at its gate, so nothing of the caller's is gone if it cannot start."""
+        from rawsys._native.handle import Handle
+
         failed = self._start(_PYTHON, hooks.bootstrap, (thread, function, args), wishes, True)
         if failed is not None:
             raise _refused(*failed, wishes)
-        moved = len(args)
         try:
-            if any(owner.closed for owner in owners) or len({id(owner) for owner in owners}) < len(owners):
-                raise ClosedError("what is moved must be open, and can be moved once")
-            for owner in owners:
-                args.append(type(owner)._fresh(owner.into_raw()))
+            if len({id(owner) for owner in owners}) < len(owners):
+                raise ClosedError("an owner can be moved once, and is given twice")
+            fresh = Handle._move_all(*owners)
+            for old, new in zip(owners, fresh, strict=True):
+                _carry(old, new)
+            args.extend(fresh)
         except BaseException:
-            for fresh in args[moved:]:
-                fresh.close()  # type: ignore[attr-defined]  # an owner, ours since a moment ago
             self._open(False)
             self.join()
             raise
@@ -252,7 +254,8 @@ class ThreadHandle(ThreadCore):
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         """Joins; nothing where it was joined or detached inside.
 
-        An exception of the block goes first: then that of the thread goes to `threading.excepthook`.
+        An exception of the block goes first: then that of the thread goes to `threading.excepthook`. What a signal
+        handler raises meanwhile ends the waiting, and goes on; the thread is then still to be joined.
         """
         if self.closed:
             return
@@ -261,12 +264,30 @@ class ThreadHandle(ThreadCore):
             return
         try:
             self.join()
-        except Exception as error:  # noqa: BLE001  # the block's own exception goes on
+        except BaseException as error:
+            if not self.closed:  # of a signal handler: the thread runs on, and can be joined
+                raise
             hooks.report((self._thread, None, error))
 
     def __repr__(self) -> str:
         name = f" {self._name!r}" if self._name else ""
         return f"<{type(self).__name__} {self.tid}{name} {self._state}>"
+
+
+def _carry(old: Handle, new: Handle) -> None:
+    """What an owner knows besides its number (a Pid its status, an Epoll what it watches) goes to the new one.
+
+    The old one keeps what it needs to be asked and closed, but empty: closing an Epoll lets go of all that it watches.
+    """
+    for kind in type(old).__mro__:
+        for name in vars(kind).get("__slots__", ()):
+            if name != "__weakref__" and hasattr(old, name):
+                value = getattr(old, name)
+                setattr(new, name, value)
+                if isinstance(value, (dict, list)):
+                    setattr(old, name, type(value)())
+    if hasattr(old, "__dict__"):
+        new.__dict__.update(old.__dict__)
 
 
 def _wishes(
@@ -284,15 +305,31 @@ def _wishes(
     if signal_mask is not None:
         from rawsys.signals import SignalSet
 
-        signals = SignalSet(signal_mask).mask
-    for what, size in (("stack_size", stack_size), ("guard_size", guard_size)):
-        if size is not None and (isinstance(size, bool) or not 0 <= size < 1 << 63):
-            raise ValueError(f"{what} is a number of bytes, not {size!r}")
+        signals = SignalSet(_every(signal_mask, "signal_mask", "signals")).mask
+    _checked(stack_size=stack_size, guard_size=guard_size, policy=policy, priority=priority, nice=nice)
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name is a str, not {type(name).__name__}")
     if priority and policy is None:
         raise ValueError("a priority needs a policy")
-    mask = None if affinity is None else sched.mask_of(affinity)
+    mask = None if affinity is None else sched.mask_of(_every(affinity, "affinity", "CPU numbers"))
     text = None if name is None else sched.checked_name(name)
     return (_stack(stack_size), guard_size, mask, policy, priority, nice, text, signals)
+
+
+def _checked(**numbers: int | None) -> None:
+    for what, number in numbers.items():
+        if number is None:
+            continue
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(f"{what} is an int, not {type(number).__name__}")
+        if what.endswith("_size") and not 0 <= number < 1 << 63:
+            raise ValueError(f"{what} is a number of bytes, not {number}")
+
+
+def _every(given: Iterable[Any], what: str, of: str) -> Iterable[Any]:
+    if isinstance(given, str) or not hasattr(given, "__iter__"):
+        raise TypeError(f"{what} is an iterable of {of}, not {type(given).__name__}")
+    return given
 
 
 def _stack(size: int | None) -> int:
@@ -320,6 +357,6 @@ def _refused(call: str, errno: int, wishes: tuple[Any, ...] | None) -> OSError:
     if call in _ARGUMENTS and wishes is not None:
         return os_error(call, _ARGUMENTS[call](wishes), errno)
     error = OSError(errno, os.strerror(errno))
-    sizes = f"stack_size={wishes[0]}, guard_size={wishes[1]}" if wishes else ""
-    error.add_note(f"in {call}({sizes})")
+    given = zip(("stack_size", "guard_size"), wishes[:2], strict=True) if wishes else ()
+    error.add_note(f"in {call}({', '.join(f'{what}={size}' for what, size in given if size)})")
     return error

@@ -73,6 +73,23 @@ def test_operands_of_sums_and_bits_are_words(cls: type) -> None:
     assert repr(word) == f"{cls.__name__}(1)"
 
 
+def test_refusals_tell_the_range_that_holds() -> None:
+    """An operand of a sum has a wider one than a value; an offset or a count beyond 64 bits is refused as any other."""
+    with pytest.raises(OverflowError, match=r"^4294967296 is outside 0\.\.2\*\*32-1 of an AtomicU32$"):
+        AtomicU32().store(2**32)
+    with pytest.raises(
+        OverflowError, match=r"^4294967296 is outside -2\*\*31\.\.2\*\*32-1 for an operand of an AtomicU32$"
+    ):
+        AtomicU32().fetch_add(2**32)
+    with pytest.raises(OverflowError, match=r"is outside -2\*\*63\.\.2\*\*64-1 for an operand of an AtomicI64$"):
+        AtomicI64().fetch_sub(2**64)
+    with pytest.raises(OverflowError, match=r"^adder\(\) adds up to 2\*\*63-1 times, not 18446744073709551616$"):
+        AtomicU64().adder(2**64)
+    for offset in (2**64, -(2**64)):
+        with pytest.raises(ValueError, match=f"^8 bytes at offset {offset} are outside the buffer of 16 bytes$"):
+            AtomicU64.at(bytearray(16), offset)
+
+
 def test_bool_is_a_truth_value() -> None:
     """AtomicBool takes and gives bools; any word but 0 in a buffer is True."""
     flag = AtomicBool()

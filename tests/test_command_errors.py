@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import in_child, need_root
 
 import rawsys
-from rawsys import PIPE, STDOUT, Command, Fd
-from rawsys.errors import ClosedError
+from rawsys import INHERIT, NULL, PIPE, STDOUT, Command, Fd
+from rawsys.errors import ClosedError, CommandTimeout, ExitError
 
 
 def notes(error: BaseException) -> str:
@@ -210,3 +213,102 @@ def test_no_more_processes() -> None:
         return notes(caught.value)
 
     assert in_child(work) == "in clone3"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kind", "message"),
+    [
+        ({"scheduling": 1}, TypeError, "scheduling is a pair of numbers"),
+        ({"scheduling": ("fifo", 1)}, TypeError, "scheduling is a pair of numbers"),
+        ({"ioprio": (9, 0)}, ValueError, "ioprio: a class is from 0 to 7"),
+        ({"ioprio": (2, -1)}, ValueError, "ioprio: a class is from 0 to 7"),
+        ({"ioprio": "idle"}, TypeError, "ioprio is a number or a pair"),
+        ({"rlimits": {7: 1.5}}, TypeError, "a limit is an int or None"),
+        ({"rlimits": {7: (1, 2, 3)}}, TypeError, "a limit is an int or None"),
+        ({"rlimits": {"NOFILE": 10}}, TypeError, "a resource is an RLIMIT constant, not 'NOFILE'"),
+        ({"rlimits": [10]}, TypeError, "rlimits is a mapping, not list"),
+        ({"env": ["A=1"]}, TypeError, "env is a mapping, not list"),
+        ({"fds": [1]}, TypeError, "fds is a mapping, not list"),
+        ({"groups": "root"}, TypeError, "groups is several, as a list or a set, not 'root'"),
+        ({"affinity": 0}, TypeError, "affinity is several, as a list or a set, not 0"),
+        ({"signal_mask": 2}, TypeError, "signal_mask is several, as a list or a set, not 2"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_named(attributes: dict[str, Any], kind: type[Exception], message: str) -> None:
+    """They are refused when the command is made, by an error with the name of the attribute and what it takes."""
+    with pytest.raises(kind, match=re.escape(message)):
+        Command("true", **attributes)
+
+
+def test_input_has_stdin_for_itself() -> None:
+    """output(input=) does not push aside a file or a descriptor that the command has for its stdin."""
+    for command in (Command("cat", stdin="/dev/null"), Command("cat", stdin=0), Command("cat", fds={0: 0})):
+        with pytest.raises(ValueError, match="stdin from elsewhere: "):
+            command.output(input=b"x")
+    for nothing in (PIPE, NULL, INHERIT):
+        assert Command("cat", stdin=nothing).output(input=b"x").stdout == b"x"
+
+
+def test_errors_travel_between_processes() -> None:
+    """ExitError and CommandTimeout pickle with their command: one that did not would break a pool of processes."""
+    command = Command("sh", "-c", "echo o; exit 3", cwd="/", stderr=STDOUT, rlimits={7: (64, 64)}, groups=iter(()))
+    with pytest.raises(ExitError) as failed:
+        command.output(check=True)
+    with pytest.raises(CommandTimeout) as late:
+        Command("cat", stdin=PIPE).run(timeout=0)
+    for error in (failed.value, late.value):
+        again = pickle.loads(pickle.dumps(error))
+        assert str(again) == str(error) and vars(again).keys() == vars(error).keys()
+        assert isinstance(again.command, Command) and repr(again.command) == repr(error.command)
+    assert pickle.loads(pickle.dumps(command)).output() == command.output()
+    with Fd.open("/dev/null") as fd, pytest.raises(TypeError, match="cannot be copied or pickled"):
+        pickle.dumps(Command("cat", stdin=fd))
+
+
+def test_the_note_on_a_missing_interpreter_is_about_the_childs_file(tmp_path: Path) -> None:
+    """It is not given for a file that only the parent sees under that name; it is for one seen from the child's cwd."""
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    commands = [(Command("./script", cwd=tmp_path), True), (Command("./pyproject.toml", cwd=tmp_path), False)]
+    if os.geteuid() == 0:
+        commands.append((Command("/bin/true", root=tmp_path), False))
+    for command, told in commands:
+        with pytest.raises(FileNotFoundError) as caught:
+            command.run()
+        assert ("interpreter" in notes(caught.value)) == told, command
+
+
+def test_a_command_keeps_its_own_variables() -> None:
+    """A dict that its owner changes later changes neither the command nor what `replace` makes of it."""
+    env, more = {"A": "1"}, {"B": "1"}
+    command = Command("/bin/sh", "-c", "echo $A$B", env=env, extra_env=more)
+    env["A"] = more["B"] = "2"
+    assert command.output().stdout == command.replace(umask=0).output().stdout == b"11\n"
+
+
+def test_communicate_leaves_out_what_is_closed() -> None:
+    """Who has closed an end, or given it away, talks over the others; input for a closed stdin is ValueError."""
+    with Command("cat", stdin=PIPE, stdout=PIPE).spawn() as child:
+        assert child.stdin
+        child.stdin.write_all(b"x")
+        child.stdin.close()
+        with pytest.raises(ValueError, match="stdin is closed already"):
+            child.communicate(b"y")
+        assert child.communicate() == (b"x", None)
+        assert child.communicate() == (None, None) and child.wait().success
+    with Command("sh", "-c", "echo e >&2", stdout=PIPE, stderr=PIPE).spawn() as child:
+        assert child.stdout
+        os.close(child.stdout.into_raw())
+        assert child.communicate() == (None, b"e\n")
+
+
+def test_what_is_no_input() -> None:
+    """It is refused by name, before anything runs; any layout of memory is one."""
+    for wrong in (3, ["x"]):
+        with pytest.raises(TypeError, match="input is bytes or another buffer, not"):
+            Command("/no/such").output(input=wrong)  # type: ignore[arg-type]
+    with Command("cat", stdin=PIPE, stdout=PIPE).spawn() as child:
+        with pytest.raises(TypeError, match="input is bytes or another buffer, not str"):
+            child.communicate("x")  # type: ignore[arg-type]
+        assert child.communicate(memoryview(b"abcdef")[::2]) == (b"ace", None)

@@ -24,6 +24,8 @@ from rawsys.errors import ExitError
         (0x86, None, 6, True, "killed by SIGABRT (core dumped)"),
         (6, None, 6, False, "killed by SIGABRT"),
         (0x22, None, 34, False, "killed by SIGRTMIN"),
+        (0x20, None, 32, False, "killed by signal 32"),
+        (0xA1, None, 33, True, "killed by signal 33 (core dumped)"),
     ],
 )
 def test_status_says_how_it_ended(raw: int, code: int | None, killer: int | None, core: bool, text: str) -> None:

@@ -10,12 +10,13 @@ import subprocess
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 from sleepers import waiting
 from support import in_child, need
 
-from rawsys import Pid
+from rawsys import PIPE, Command, Pid
 from rawsys.constants import SIGTERM
 from rawsys.errors import ClosedError, StatusLostError
 from rawsys.process import lost, wait_all, wait_any
@@ -118,6 +119,67 @@ def test_two_threads_wait_for_one_child() -> None:
         for thread in threads:
             thread.join()
         assert found == [child.status] * 8 and all(each is child.status for each in found)
+
+
+def test_libcs_own_signals_kill_like_others() -> None:
+    """32 and 33 are no `Signal`, but who is killed by one has a status all the same."""
+    for number in (32, 33):
+        with Command("cat", stdin=PIPE).spawn() as child:  # a program of its own: libc may have a handler here
+            child.send_signal(number)
+            status = child.wait(10)
+        assert (status.signal, status.code) == (number, None)
+        assert repr(child) == f"<Child {child.pid} killed by signal {number}>"
+
+
+def test_wait_all_reaps_what_has_ended() -> None:
+    """One that is late does not keep wait_all from reaping those behind it in the list."""
+    (late, go), (early, end) = waiting(), waiting(4)
+    os.close(end)
+    early.wait(reap=False)
+    with pytest.raises(TimeoutError, match="1 of 2 processes did not end"):
+        wait_all([late, early], 0.01)
+    assert early.status is not None and early.status.code == 4
+    os.close(go)
+    assert late.wait().success
+
+
+def test_a_child_that_somebody_else_here_reaps() -> None:
+    """Pid.open of a child that another owner has: its end and status are seen, and it is left to that one to reap."""
+    popen = subprocess.Popen(["sh", "-c", "read x; exit 6"], stdin=subprocess.PIPE)
+    assert popen.stdin
+    with Pid.open(popen.pid) as seen, Pid.open(popen.pid) as second:
+        assert repr(seen) == f"<Pid {popen.pid} (not ours to reap)>" and not seen.is_child
+        with pytest.raises(TimeoutError, match="did not end within 0 s"):
+            seen.wait(0)
+        popen.stdin.close()
+        assert seen.wait(10).code == 6
+        assert wait_any([second], 10) is second and second.status == seen.status
+    assert popen.wait() == 6
+
+
+def test_a_zombie_of_somebody_else_is_told_as_one() -> None:
+    """Where the parent does not reap, the process has ended and has no status yet: the TimeoutError says so."""
+    keeper = Pid.fork(_keep_a_zombie)
+    with Pid.open(_zombie_of(keeper)) as zombie:
+        with pytest.raises(TimeoutError, match="has ended, but its parent did not reap it"):
+            zombie.wait(0.01)
+    keeper.kill()
+    keeper.wait()
+
+
+def _keep_a_zombie() -> None:
+    if not os.fork():
+        os._exit(0)
+    signal.pause()
+
+
+def _zombie_of(keeper: Pid) -> int:
+    """The number of the only child of a process, once that child has ended."""
+    while True:
+        found = Path(f"/proc/{keeper.pid}/task/{keeper.pid}/children").read_text().split()
+        if found and Path(f"/proc/{found[0]}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return int(found[0])
+        os.sched_yield()
 
 
 def test_wait_any_and_wait_all() -> None:

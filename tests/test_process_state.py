@@ -33,6 +33,15 @@ def shown() -> dict[str, str]:
         return dict(line.rstrip("\n").split(":\t", 1) for line in file)
 
 
+def test_a_limit_is_a_number() -> None:
+    """What is none is refused by name, and changes nothing."""
+    before = process.rlimit(RLIMIT_CORE)
+    for wrong in (1.5, "10", True, (1, 2)):
+        with pytest.raises(TypeError, match="a limit is an int, or None for none, not"):
+            process.set_rlimit(RLIMIT_CORE, wrong)
+    assert process.rlimit(RLIMIT_CORE) == before
+
+
 def test_limits_of_this_process() -> None:
     """rlimit reads what resource does; set_rlimit gives the old one, leaves `hard` alone, and None is no limit."""
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import ctypes
 import functools
+import itertools
 import os
+import pickle
 import resource
 import select
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 from signal_places import everywhere, put_back
-from support import in_child, until_blocked
+from support import ChildFailed, in_child, until_blocked
 
 import rawsys
 from rawsys import Fd, raw
@@ -140,6 +144,128 @@ def test_mask_belongs_to_its_thread() -> None:
         assert "SIGUSR1, entered" in repr(guard)
     with guard:  # and may be used again
         assert kernel_mask() & 1 << 9
+
+
+@everywhere
+def test_a_forked_child_leaves_the_guards_of_its_thread() -> None:
+    """To block, fork and leave in both: the child is the thread that entered, with another tid; other threads' it refuses."""
+    mask, stack = kernel_mask(), bytearray(24)
+    raw.sigaltstack(None, stack)
+
+    def leave(*guards: AbstractContextManager[object]) -> tuple[int, bytes]:
+        for guard in guards:
+            guard.__exit__(None, None, None)
+        now = bytearray(24)
+        raw.sigaltstack(None, now)
+        return kernel_mask(), bytes(now)
+
+    with blocked(SIGUSR1) as outer, unblocked(SIGUSR1) as inner, alternate_stack() as own:
+        assert in_child(leave, own, inner, outer) == (mask, bytes(stack))
+        assert inner.before == outer.before | {SIGUSR1}
+    assert kernel_mask() == mask
+
+    foreign, entered, done = (blocked(SIGUSR1), alternate_stack()), threading.Event(), threading.Event()
+
+    def enter() -> None:
+        with foreign[0], foreign[1]:
+            entered.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    entered.wait(20)
+    try:
+        for guard in foreign:
+            with pytest.raises(ChildFailed, match="belongs to thread"):
+                in_child(leave, guard)
+    finally:
+        done.set()
+        thread.join()
+
+
+class Raised(Exception):
+    """What a Python handler raises."""
+
+
+def raise_it(*_: object) -> None:
+    raise Raised
+
+
+def interrupted_after(call: str, use: Callable[[], object], nth: int = 1) -> None:
+    """Run `use` with a signal, whose Python handler raises, in the instant after its nth raw call of that name."""
+    kernel, calls = getattr(raw, call), itertools.count(1)
+
+    def and_then(*arguments: object) -> int:
+        answer: int = kernel(*arguments)
+        if next(calls) == nth:
+            os.kill(os.getpid(), SIGUSR2)
+        return answer
+
+    signal.signal(SIGUSR2, raise_it)
+    setattr(raw, call, and_then)
+    try:
+        with pytest.raises(Raised):
+            use()
+    finally:
+        setattr(raw, call, kernel)
+
+
+@everywhere
+def test_a_guard_that_was_not_entered_changes_nothing() -> None:
+    """A Python handler that raises as soon as `unblocked` lets its signal in: the mask is as before."""
+
+    def test() -> None:
+        signal.signal(SIGUSR1, raise_it)
+        mask = kernel_mask()
+        with blocked(SIGUSR1):
+            guard = unblocked(SIGUSR1)
+            os.kill(os.getpid(), SIGUSR1)
+            with pytest.raises(Raised):
+                guard.__enter__()
+            assert kernel_mask() == mask | 1 << 9
+            assert "entered" not in repr(guard)
+            with guard:
+                assert kernel_mask() == mask
+        with pytest.raises(Raised), blocked(SIGUSR1):
+            os.kill(os.getpid(), SIGUSR1)
+        assert kernel_mask() == mask
+
+    in_child(test)
+
+
+@everywhere
+def test_an_alternate_stack_that_was_not_entered_is_not_used() -> None:
+    """A Python handler that raises when it has become the thread's: it is that no more before its memory goes."""
+
+    def test() -> None:
+        before, now = bytearray(24), bytearray(24)
+        raw.sigaltstack(None, before)
+        for nth in (1, 2):  # the call that looks, and the one that changes
+            stack = alternate_stack()
+            interrupted_after("sigaltstack", stack.__enter__, nth)
+            raw.sigaltstack(None, now)
+            assert now == before
+            assert raw.mincore(stack.address, 4096, bytearray(1)) == -12  # ENOMEM: not mapped
+            with SignalCounter(SIGUSR1) as counter:
+                raise_signal(SIGUSR1)
+                assert counter.count == 1
+            with stack:
+                pass
+
+    in_child(test)
+
+
+@everywhere
+def test_a_timer_that_was_not_made_is_gone() -> None:
+    """A Python handler that raises when the kernel has made it: it is released, with a warning, not leaked."""
+
+    def test() -> None:
+        with pytest.warns(ResourceWarning, match="unclosed <TimerSignal"):
+            interrupted_after("timer_create", lambda: TimerSignal(SIGALRM))
+        with open("/proc/self/timers") as file:
+            assert file.read() == ""
+
+    in_child(test)
 
 
 @everywhere
@@ -280,6 +406,21 @@ def test_signal_fd_is_an_owner() -> None:
 
 
 @everywhere
+def test_signal_fd_that_is_borrowed() -> None:
+    """It reads, tells its signals and changes them as the owner does; what is no signalfd has none."""
+    with blocked(SIGUSR1, RT), SignalFd(SIGUSR1) as fd:
+        borrowed = SignalFd.borrow(fd.fileno())
+        assert borrowed.signals == {SIGUSR1}
+        raise_signal(SIGUSR1)
+        assert borrowed.get(20).signal == SIGUSR1
+        borrowed.update(RT)
+        assert borrowed.signals == SignalFd.borrow(fd.fileno()).signals == {RT}
+        reading, writing = Fd.pipe()
+        with reading, writing, pytest.raises(ValueError, match="no signalfd"):
+            _ = SignalFd.borrow(reading.fileno()).signals
+
+
+@everywhere
 def test_signal_fd_waits_for_another_thread() -> None:
     """get wakes up when the signal comes to the process, while all threads block it."""
     with blocked(RT), SignalFd(RT) as fd:
@@ -397,6 +538,52 @@ def test_alternate_stack_belongs_to_its_thread() -> None:
         alternate_stack(1e6)  # type: ignore[arg-type]
 
 
+@everywhere
+def test_alternate_stack_that_is_forgotten() -> None:
+    """It warns, is not the thread's stack any more and its memory is gone; of another thread it only warns."""
+    before = bytearray(24)
+    raw.sigaltstack(None, before)
+    with pytest.warns(ResourceWarning, match="unclosed <AlternateStack .* in thread"):
+        address = alternate_stack().__enter__().address
+    now = bytearray(24)
+    raw.sigaltstack(None, now)
+    assert now == before
+    assert raw.mincore(address, 4096, bytearray(1)) == -12  # ENOMEM: not mapped
+
+    def test() -> None:
+        entered, done, kept = threading.Event(), threading.Event(), [alternate_stack()]
+
+        def enter() -> None:
+            kept[0].__enter__()
+            entered.set()
+            done.wait(20)
+            sends()
+
+        def sends() -> None:
+            with SignalCounter(SIGUSR1) as counter:
+                raise_signal(SIGUSR1)
+                assert counter.count == 1
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        assert entered.wait(20)
+        with pytest.warns(ResourceWarning, match="unclosed <AlternateStack"):
+            kept.clear()
+        done.set()
+        thread.join()
+
+    in_child(test)  # whose memory it keeps until it ends
+
+
+@everywhere
+def test_guards_are_not_copied() -> None:
+    """A copy would put back, and unmap, a second time."""
+    for guard in (blocked(SIGUSR1), unblocked(SIGUSR1), alternate_stack()):
+        for use in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="cannot be copied or pickled"):
+                use(guard)
+
+
 # ---- timers ----
 
 
@@ -489,6 +676,9 @@ def test_timer_is_an_owner() -> None:
         TimerSignal(SIGALRM)
     with pytest.raises(OSError, match="Invalid argument"):
         TimerSignal(SIGALRM, tid=1)
+    for tid, error in (("1", TypeError), (1.0, TypeError), (True, TypeError), (2**31, OverflowError)):
+        with pytest.raises(error, match="a tid"):
+            TimerSignal(SIGALRM, tid=tid)  # type: ignore[arg-type]
     for wrong in (32, 0, 65):
         with pytest.raises(ValueError):
             TimerSignal(wrong)
@@ -498,6 +688,54 @@ def test_timer_is_an_owner() -> None:
                 timer.set(*times)
         with pytest.raises(TypeError):
             timer.set(None)  # type: ignore[arg-type]
+
+
+@everywhere
+def test_timer_is_not_closed_under_a_call() -> None:
+    """close() waits for the call of another thread, whose number may be a stranger's right after; a child does not."""
+    inside, go = threading.Event(), threading.Event()
+
+    class Slow(TimerSignal):
+        __slots__ = ("slow",)
+
+        def _number(self) -> int:
+            number = super()._number()
+            if self.slow and raw.gettid() == setter.native_id and self._lock._is_owned():  # type: ignore[attr-defined]
+                inside.set()
+                assert go.wait(20)
+            return number
+
+    timer = Slow(SIGALRM)
+    timer.slow = True
+    problems: list[BaseException] = []
+
+    def set_it() -> None:
+        try:
+            timer.set(1000)
+        except BaseException as problem:
+            problems.append(problem)
+
+    setter, closer = threading.Thread(target=set_it), threading.Thread(target=timer.close)
+    setter.start()
+    assert inside.wait(20)
+
+    def child() -> None:
+        with pytest.raises(ClosedError):
+            timer.set(1)
+        timer.close()
+
+    in_child(child)
+    closer.start()
+    try:
+        assert closer.native_id
+        until_blocked(closer.native_id, 202)
+        assert not timer.closed
+    finally:
+        go.set()
+        setter.join()
+        closer.join()
+    assert timer.closed
+    assert not problems
 
 
 # ---- sending ----

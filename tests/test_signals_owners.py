@@ -387,6 +387,40 @@ async def test_queue_under_asyncio() -> None:
 
 
 @everywhere
+async def test_close_wakes_tasks() -> None:
+    """ClosedError for each task that waits, and for the next; the descriptor goes with the last of them."""
+    for owner in (SignalQueue(RT), SignalFlag(RT)):
+        number = owner.fileno()
+        wait = owner.get_async if isinstance(owner, SignalQueue) else owner.wait_async
+        tasks = [asyncio.ensure_future(wait()) for _ in range(3)]
+        if isinstance(owner, SignalQueue):
+            tasks.append(asyncio.ensure_future(owner.wait_async()))
+        await asyncio.sleep(0)
+        cancelled = tasks.pop()
+        cancelled.cancel()
+        owner.close()
+        for task in tasks:
+            with pytest.raises(ClosedError):
+                await asyncio.wait_for(task, 20)
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        with pytest.raises(ClosedError):
+            await wait()
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(number)
+
+
+@everywhere
+def test_close_is_readable_for_who_watches() -> None:
+    """Another thread that polls the descriptor as an Fd of its own is woken; a naked fork's child does not wake the parent."""
+    with SignalQueue(RT) as queue, Fd(os.dup(queue.fileno())) as watched:
+        in_child(queue.close)
+        assert not select.select([watched], [], [], 0)[0]
+        queue.close()
+        assert select.select([watched], [], [], 20)[0]
+
+
+@everywhere
 def test_child_tells_status() -> None:
     """SIGCHLD carries the child, how it ended and its status."""
     with SignalQueue(signal.SIGCHLD) as queue:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rawsys import constants
-from rawsys.constants import SIGINT, SIGKILL, SIGRTMAX, SIGRTMIN, SIGTERM
-from rawsys.signals import Signal, SignalSet
+from rawsys.constants import SIGINT, SIGKILL, SIGRTMAX, SIGRTMIN, SIGTERM, SIGUSR1
+from rawsys.signals import Signal, SignalCounter, SignalSet, blocked, raw_sigaction
 
 NUMBERS = [*range(1, 32), *range(34, 65)]
 FULL = frozenset(NUMBERS)
@@ -228,6 +228,20 @@ class TestSet:
         with pytest.raises(TypeError):
             SignalSet() - 2  # type: ignore[operator]  # what is tested
         assert SignalSet([1]) != 1
+
+    def test_a_signal_alone_is_not_a_set(self) -> None:
+        """Refused with the right spelling, here and as the mask of an action."""
+        for one, shown in ((SIGINT, "[SIGINT]"), (2, "[2]"), ("SIGINT", "['SIGINT']")):
+            for use in (SignalSet, lambda mask: raw_sigaction(SIGUSR1, 0, 0, mask)):
+                with pytest.raises(TypeError, match=re.escape(f"SignalSet({shown})")):
+                    use(one)
+
+    @pytest.mark.parametrize("data", [b"SIGINT", bytearray(b"\x0a"), memoryview(bytes(8))])
+    def test_bytes_are_not_a_set_of_numbers(self, data: bytes) -> None:
+        """Their bytes are numbers, of which some are signals; from_bytes reads the kernel's mask."""
+        for use in (SignalSet, SignalCounter, blocked, SignalSet().__or__):
+            with pytest.raises(TypeError, match="bytes"):
+                use(data)
 
     @pytest.mark.parametrize("mask", [-1, 2**64])
     def test_masks_have_64_bits(self, mask: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 import pickle
+import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +23,10 @@ FUTEX = 202
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 _ROOM = 4096
+
+
+def raising(error: BaseException) -> None:
+    raise error
 
 
 def memory() -> mmap.mmap:
@@ -54,6 +60,14 @@ def test_places(name: str) -> None:
     for offset in (4, -8, _ROOM - lock.SIZE + 8, _ROOM):
         with pytest.raises(ValueError):
             at(room, offset)
+    for wrong in (None, 1.0, True):
+        with pytest.raises(TypeError):
+            at(room, wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        at(None, 0)  # type: ignore[arg-type]
+    if lock.SIZE == 16:
+        with pytest.raises(ValueError, match=f"^16 bytes at offset {_ROOM - 8} are outside"):
+            at(room, _ROOM - 8)
     with pytest.raises(TypeError):
         pickle.dumps(lock)
     assert name in repr(lock)
@@ -288,6 +302,53 @@ def test_condition_times_out(make: Callable[[], Condition]) -> None:
         condition.wait(1)
     assert condition.acquire(1)
     condition.release()
+
+
+@makers("Condition")
+def test_condition_keeps_its_mutex(make: Callable[[], Condition]) -> None:
+    """After whatever call inside a wait a signal handler raises: the mutex is held when its exception arrives."""
+
+    def child() -> int:
+        signal.signal(signal.SIGUSR1, lambda *_: raising(KeyError()))
+        condition = make()
+        raised = 0
+        for calls in range(20):
+            left = calls
+
+            def after_call(frame: object, event: str, function: object) -> None:
+                nonlocal left
+                left -= event == "c_return"
+                if left < 0:
+                    signal.raise_signal(signal.SIGUSR1)
+
+            condition.acquire()
+            try:
+                sys.setprofile(after_call)
+                condition.wait(0.001)
+            except KeyError:
+                raised += 1
+            finally:
+                sys.setprofile(None)
+            condition.release()
+        return raised
+
+    assert 3 < in_child(child) < 20
+
+
+def test_condition_takes_mutexes_only() -> None:
+    """Of the kind that it needs: with a private one, those that wait in shared memory would not meet."""
+    wrong: list[Any] = [5, threading.Lock(), Semaphore()]
+    for other in wrong:
+        with pytest.raises(TypeError, match="a Condition works with a Mutex"):
+            Condition(other)
+        with pytest.raises(TypeError, match="a Condition works with a Mutex"):
+            Condition.at(memory(), 0, other)
+    with pytest.raises(ValueError, match=r"Mutex\.at"):
+        Condition.at(memory(), 0, Mutex())
+    for n, error in ((-1, ValueError), (1.5, TypeError), (True, TypeError)):
+        with pytest.raises(error):
+            Condition().notify(n)  # type: ignore[arg-type]
+    Condition().notify(2**40)
 
 
 # ---- RWLock ----

@@ -14,13 +14,15 @@ import warnings
 import weakref
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 from support import in_child, readable, run_python, until_blocked
 
 import rawsys
-from rawsys import AtomicU32, AtomicU64, Fd, Program, ThreadHandle, constants, sched
+from rawsys import AtomicU32, AtomicU64, Fd, Pid, Program, ThreadHandle, constants, sched
 from rawsys.errors import BusyError, ClosedError, RefusedCallError
+from rawsys.events import Epoll
 
 FUTEX = 202
 libc = ctypes.CDLL(None)
@@ -176,6 +178,20 @@ def test_bad_attributes(case: str) -> None:
         assert caught.value.errno == errno
     assert ran == []
     assert counter.load() == 0
+    assert threading.enumerate() == [threading.current_thread()]
+
+
+def test_attributes_of_another_type() -> None:
+    """TypeError that names the attribute; no body runs."""
+    ran: list[int] = []
+    wrong: list[dict[str, Any]] = [
+        {"stack_size": 65536.5}, {"guard_size": "1"}, {"nice": True}, {"nice": 1.0}, {"policy": "FIFO"}, {"name": b"x"},
+        {"policy": 1, "priority": 1.0}, {"affinity": 1}, {"affinity": "01"}, {"signal_mask": 10}, {"signal_mask": "SIGUSR1"},
+    ]  # fmt: skip
+    for options in wrong:
+        with pytest.raises(TypeError, match=f"^{[*options][-1]} is an? "):
+            ThreadHandle.spawn(ran.append, 1, **options)
+    assert ran == []
     assert threading.enumerate() == [threading.current_thread()]
 
 
@@ -382,6 +398,28 @@ def test_with_joins() -> None:
     with caught_by_hook() as caught, pytest.raises(KeyError), ThreadHandle.spawn(divmod, 1, 0):
         raise KeyError
     assert [args.exc_type for args in caught] == [ZeroDivisionError]
+    with caught_by_hook() as caught, pytest.raises(KeyError), ThreadHandle.spawn(raising, GeneratorExit()):
+        raise KeyError
+    assert [args.exc_type for args in caught] == [GeneratorExit]
+
+
+def test_with_is_ended_by_a_signal_handler() -> None:
+    """What it raises is nobody's but the caller's, also when the block had raised before; the thread is still to be joined."""
+
+    def child() -> None:
+        body = Stopped()
+        handle = ThreadHandle.spawn_native(body.program, signal_mask=[signal.SIGALRM])
+        signal.signal(signal.SIGALRM, lambda *_: raising(InterruptedError()))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with caught_by_hook() as caught, pytest.raises(InterruptedError) as interrupted, handle:
+            raise KeyError
+        assert caught == []
+        assert isinstance(interrupted.value.__context__, KeyError)
+        assert not handle.closed
+        body.go()
+        assert handle.join()[0] == 1
+
+    in_child(child)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -438,6 +476,25 @@ def test_move_gives_owners_away() -> None:
     ours.close()
 
 
+def test_moved_owners_are_what_they_were() -> None:
+    """A borrowed number stays the lender's; a Pid can be waited for; an Epoll watches on, whatever becomes of the caller's."""
+    ours, theirs = Fd.pipe()
+    ThreadHandle.spawn(Fd.close, move=[Fd.borrow(ours.fileno())]).join()
+    with Epoll() as watch:
+        watch.add(ours)
+        handle = ThreadHandle.spawn(watched, move=[watch])
+    theirs.write(b"x")
+    assert handle.join() == (1, [ours])
+    ours.close()
+    theirs.close()
+    assert ThreadHandle.spawn(Pid.wait, move=[Pid.fork(lambda: 3)]).join().code == 3
+
+
+def watched(watch: Epoll) -> tuple[int, list[object]]:
+    with watch:
+        return len(watch), [source for source, _ in watch.wait(10)]
+
+
 def test_what_cannot_be_moved_stays() -> None:
     """A thread that cannot start takes nothing; a closed owner, the same one twice, or one in use: no body runs."""
     ours, theirs = Fd.pipe()
@@ -448,8 +505,13 @@ def test_what_cannot_be_moved_stays() -> None:
         ThreadHandle.spawn(ran.append, move=[ours, ours])
     reader = ThreadHandle.spawn(ours.read, 1)
     until_blocked(reader.tid, 0)
-    with pytest.raises(BusyError):
-        ThreadHandle.spawn(ran.append, move=[ours])
+    for busy in ([ours], [theirs, ours]):
+        with pytest.raises(BusyError):
+            ThreadHandle.spawn(ran.append, move=busy)
+    wrong: list[Any] = [5, [theirs, 5], [theirs, None], theirs, "ab"]
+    for nothing in wrong:
+        with pytest.raises(TypeError, match=r"owner"):
+            ThreadHandle.spawn(ran.append, move=nothing)
     theirs.write(b"x")
     assert reader.join() == b"x"
     ours.close()
@@ -686,6 +748,7 @@ def test_a_spawned_thread_may_fork() -> None:
         ("threading.Thread(target=lambda: (slow(), ThreadHandle.spawn(slow).join())).start()", 0, "slow\nslow\n"),
         ("handle = ThreadHandle.spawn(slow); sys.exit(4)", 4, "slow\n"),
         ("handle = ThreadHandle.spawn(slow); 1/0", 1, "slow\n"),
+        ("handle = ThreadHandle.spawn(lets_itself_go)", 0, "gone\n"),
         ("import atexit; atexit.register(lambda: print(ThreadHandle.spawn(int).join()))", 0, "0\n"),
     ],
 )  # fmt: skip
@@ -693,11 +756,20 @@ def test_exits(code: str, status: int, out: str) -> None:
     """Edges 99 and 100: threads that are not detached are waited for, whoever spawned them, however main ends."""
     done = run_python(
         f"""
-        import os, sys, threading
+        import os, pathlib, sys, threading
         from rawsys import AtomicU32, ThreadHandle
+        atexits = threading.Event()
+        threading._register_atexit(atexits.set)
         def slow():
             AtomicU32().wait(0, 0.1)
             os.write(1, b"slow\\n")
+        def lets_itself_go():
+            atexits.wait()
+            while not pathlib.Path(f"/proc/{{os.getpid()}}/syscall").read_text().startswith("202 "):
+                pass  # until the main thread waits for this one
+            handle.detach()
+            os.write(1, b"gone\\n")
+            AtomicU32().wait(0)
         {code}
         """
     )

@@ -218,12 +218,21 @@ class Attributes:
             raise ValueError(f"umask is from 0 to 0o777, not {self.umask:#o}")
         if self.process_group is not None and self.process_group < 0:
             raise ValueError("process_group is 0 for a new group, or the number of one")
-        self._limits = {int(resource): _limit(limit) for resource, limit in self.rlimits.items()}
+        self._limits = {_resource(resource): _limit(limit) for resource, limit in self.rlimits.items()}
         self._cpus = b"" if self.affinity is None else _cpu_mask(self.affinity)
-        if isinstance(self.scheduling, tuple) and len(self.scheduling) != 2:
-            raise ValueError("scheduling is a pair of policy and priority, or a sched_attr")
+        self._check_scheduling()
         if self.ioprio is not None:
-            self._ioprio = self.ioprio if isinstance(self.ioprio, int) else self.ioprio[0] << 13 | self.ioprio[1]
+            self._ioprio = _io_priority(self.ioprio)
+
+    def _check_scheduling(self) -> None:
+        given = self.scheduling
+        if given is None or hasattr(given, "sched_policy"):
+            return
+        if isinstance(given, tuple) and len(given) != 2:
+            raise ValueError(f"scheduling is a pair of policy and priority, or a sched_attr, not {given!r}")
+        if not isinstance(given, tuple) or not all(map(_is_int, given)):
+            # An int has to be refused here: bytes(n) is n zeros, and these would be taken for a structure.
+            raise TypeError(f"scheduling is a pair of numbers, (policy, priority), or a sched_attr, not {given!r}")
 
     def _check_capabilities(self) -> None:
         if self.capabilities is None:
@@ -290,8 +299,34 @@ def _check_account(what: str, value: object) -> None:
         raise ValueError(f"{what}: {value} is no id")
 
 
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _resource(number: int) -> int:
+    if not _is_int(number):
+        raise TypeError(f"rlimits: a resource is an RLIMIT constant, not {number!r}")
+    return int(number)
+
+
+def _io_priority(given: int | tuple[int, int]) -> int:
+    """The number that the kernel takes: the class above bit 13.  It would cut what is too large, to another class."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        return given
+    if not isinstance(given, tuple) or len(given) != 2 or not all(map(_is_int, given)):
+        raise TypeError(f"ioprio is a number or a pair of them, (class, level), not {given!r}")
+    class_, level = given
+    if not (0 <= class_ < 8 and 0 <= level < 1 << 13):
+        raise ValueError(
+            f"ioprio: a class is from 0 to 7 and a level from 0 to 8191 (best effort has 8), not {given!r}"
+        )
+    return class_ << 13 | level
+
+
 def _limit(limit: Limit) -> bytes:
-    soft, hard = limit if isinstance(limit, tuple) else (limit, limit)
+    soft, hard = limit if isinstance(limit, tuple) and len(limit) == 2 else (limit, limit)
+    if any(value is not None and not _is_int(value) for value in (soft, hard)):
+        raise TypeError(f"a limit is an int or None, or a pair of them, (soft, hard), not {limit!r}")
     numbers = [_INFINITE if value is None or value == -1 else value for value in (soft, hard)]
     if any(not 0 <= value <= _INFINITE for value in numbers):
         raise ValueError(f"a limit is from 0 to 2**64-1, or None for none: {limit}")

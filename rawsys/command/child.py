@@ -47,16 +47,17 @@ class Child(Pid):
     ) -> tuple[bytes | None, bytes | None]:
         """Write `input` to its stdin and close that, read its stdout and stderr to their ends, and wait for the child.
 
-        Gives what it wrote, None for what is no pipe.  Any amount goes both ways at once; a child that does not read all
-        of its input is no error.
+        Gives what it wrote, None for what is no pipe, or closed already.  Any amount goes both ways at once; a child that
+        does not read all of its input is no error.
 
         Raises CommandTimeout after `timeout` seconds: the child (and the group that it leads) is killed and reaped, and
-        the exception has what was read.  ValueError for input where stdin is no pipe.
+        the exception has what was read.  ValueError for input where stdin is no pipe, or closed already.
         """
-        if input is not None and self.stdin is None:
-            raise ValueError("there is input, but stdin is not a PIPE")
+        data = content(input)
+        if input is not None and (self.stdin is None or self.stdin.closed):
+            raise ValueError(f"there is input, but stdin is {'not a PIPE' if self.stdin is None else 'closed already'}")
         deadline = Deadline(timeout)
-        talk = Talk(self, input)
+        talk = Talk(self, data)
         try:
             whole = talk.run(deadline)
             if whole:
@@ -98,14 +99,27 @@ class Child(Pid):
             self.close()
 
 
+def content(input: Buffer | None) -> memoryview:
+    """The bytes of an input, which nothing to write has none of.
+
+    Raises TypeError for what has no bytes.
+    """
+    if input is None:
+        return memoryview(b"")
+    try:
+        view = memoryview(input)
+    except TypeError:
+        raise TypeError(f"input is bytes or another buffer, not {type(input).__name__}") from None
+    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+
+
 class Talk:
     """Both directions of a conversation, in one loop over what is ready."""
 
-    def __init__(self, child: Child, input: Buffer | None) -> None:
-        self._input = memoryview(input or b"").cast("B")
-        self._stdin = child.stdin
-        self._sinks = [(fd, list[bytes]()) for fd in (child.stdout, child.stderr) if fd is not None]
-        self._outputs = (child.stdout, child.stderr)
+    def __init__(self, child: Child, input: memoryview) -> None:
+        self._input = input
+        self._stdin, *self._outputs = (None if fd is None or fd.closed else fd for fd in child._ends)
+        self._sinks = [(fd, list[bytes]()) for fd in self._outputs if fd is not None]
         if self._stdin is not None:
             self._stdin.nonblocking = True
         if not self._input:

@@ -9,11 +9,12 @@ from typing import NamedTuple
 from rawsys._timeouts import nanoseconds
 from rawsys.command import spawning
 from rawsys.command.attributes import Attributes
+from rawsys.command.child import content
 from rawsys.command.stdio import INHERIT, NULL, PIPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Never
 
     from typing_extensions import Buffer
@@ -120,14 +121,15 @@ class Command(Attributes):
         announce: tuple[Source, bytes] | None = None,
     ) -> None:
         given = dict(locals())
-        given["fds"], given["rlimits"] = dict(fds or {}), dict(rlimits or {})
+        given["fds"], given["rlimits"] = {} if fds is None else fds, {} if rlimits is None else rlimits
         for name in NAMES:
-            # An iterator would be empty at the second spawn.
-            value = _settled(given[name]) if name == "capabilities" else given[name]
-            object.__setattr__(
-                self, name, tuple(value) if name in _LISTS and not isinstance(value, (bool, type(None))) else value
-            )
+            object.__setattr__(self, name, _settled(name, given[name]))
         self._check()
+
+    def __reduce__(self) -> tuple[Callable[..., Command], tuple[dict[str, Any]]]:
+        # An exception with its command travels from a worker process to its pool; what cannot (an Fd among the streams) is
+        # refused by its own owner.
+        return _made_of, ({name: getattr(self, name) for name in NAMES},)
 
     def __setattr__(self, name: str, value: object) -> None:
         if not name.startswith("_"):
@@ -175,11 +177,14 @@ class Command(Attributes):
     ) -> Output:
         """Start it and read what it writes to stdout and stderr, unless the command sends these elsewhere.
 
-        `input` is written to its stdin.  With `text` (or `encoding`; utf-8 else) the output is str, with U+FFFD for what
-        does not decode.  The output ends when the last process that has the pipe closes it.
+        `input` is written to its stdin; ValueError when the command has that from a file or a descriptor.  With `text`
+        (or `encoding`; utf-8 else) the output is str, with U+FFFD for what does not decode.  The output ends when the
+        last process that has the pipe closes it.
 
         Raises as `run` does; the exceptions have what was read.
         """
+        if input is not None and (self.stdin not in (INHERIT, NULL, PIPE) or 0 in self.fds):
+            raise ValueError(f"there is input, but the command has its stdin from elsewhere: {self}")
         piped: tuple[str, ...] = ("stdin",) if input is not None else ()
         if self.stdout is INHERIT and 1 not in self.fds:
             piped += ("stdout",)
@@ -188,6 +193,8 @@ class Command(Attributes):
         coding = encoding or ("utf-8" if text else None)
         if isinstance(input, str):
             input = input.encode(coding or "utf-8")
+        if input is not None:
+            input = content(input)  # what is no input is refused before anything runs
         return self._piped(piped)._finish(input, timeout, check, coding, self)
 
     def _piped(self, names: tuple[str, ...]) -> Command:
@@ -259,15 +266,29 @@ class Command(Attributes):
         return f"<Command: {self}>"
 
 
+def _made_of(given: dict[str, Any]) -> Command:
+    return Command(*given.pop("argv"), **given)
+
+
 NAMES = tuple(name for name in Attributes.__slots__ if name[0] != "_")
 """The arguments of Command."""
+_MAPPINGS = ("env", "extra_env", "fds", "rlimits")
 _LISTS = ("groups", "affinity", "signal_mask", "default_signals")
 
 
-def _settled(sets: Any) -> Any:
-    if not isinstance(sets, (tuple, list)):
-        return sets
-    return tuple(each if each is None or not hasattr(each, "__iter__") else frozenset(each) for each in sets)
+def _settled(name: str, value: Any) -> Any:
+    """An argument as it is kept: an iterator would be empty at the second spawn, a dict may be changed by its owner."""
+    if name in _MAPPINGS and value is not None:
+        if not hasattr(value, "items"):
+            raise TypeError(f"{name} is a mapping, not {type(value).__name__}")
+        return dict(value)
+    if name == "capabilities" and isinstance(value, (tuple, list)):
+        return tuple(each if each is None or not hasattr(each, "__iter__") else frozenset(each) for each in value)
+    if name not in _LISTS or isinstance(value, (bool, type(None))):
+        return value
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):  # "root" is four groups of one letter else
+        raise TypeError(f"{name} is several, as a list or a set, not {value!r}")
+    return tuple(value)
 
 
 def _decoded(read: tuple[Any, Any], coding: str | None) -> tuple[Any, Any]:

@@ -7,10 +7,12 @@ import os
 from rawsys import errors
 from rawsys._native.program import Slot
 from rawsys.command import _numbers as n
+from rawsys.command.stdio import is_path
 from rawsys.table import TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rawsys.command.command import Command
     from rawsys.command.steps import Plan, Ran
     from rawsys.process.status import ExitStatus
 
@@ -36,10 +38,19 @@ def step_failed(ran: Ran, *, where: str = "in the child") -> OSError:
     if name == "execve":
         error = OSError(ran.errno, os.strerror(ran.errno), _file(ran, arguments[0]))
     notes = [f"{where}: {words(ran, ran.part, ran.step)}", *getattr(error, "__notes__", [])[1:]]
-    if name == "execve" and ran.errno == n.ENOENT and os.path.exists(str(arguments[0])):
+    if name == "execve" and ran.errno == n.ENOENT and _is_there(ran.plan.command, str(arguments[0])):
         notes.append("the file is there: what is missing is the interpreter that its first line names, or its loader")
     error.__notes__ = notes
     return error
+
+
+def _is_there(command: Command, file: str) -> bool:
+    """True where the child meant a file that is there, as far as we can see it: in our own root, from the child's cwd."""
+    if command.root is not None or command.steps is not None:
+        return False
+    if not os.path.isabs(file) and command.cwd is not None:
+        return is_path(command.cwd) and os.path.exists(os.path.join(os.fsdecode(command.cwd), file))
+    return os.path.exists(file)
 
 
 def _file(ran: Ran, tried: object) -> str:

@@ -173,6 +173,8 @@ static PyObject *adder(PyObject *object, PyObject *const *args, Py_ssize_t count
     if (PyBool_Check(args[0]) || !PyIndex_Check(args[0]))
         return PyErr_Format(PyExc_TypeError, "adder() takes a count, not %R", Py_TYPE(args[0]));
     Py_ssize_t n = PyNumber_AsSsize_t(args[0], PyExc_OverflowError);
+    if (n == -1 && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_OverflowError))
+        return PyErr_Format(PyExc_OverflowError, "adder() adds up to 2**63-1 times, not %S", args[0]);
     if (n < 0)
         return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_ValueError, "adder() cannot add %zd times", n);
     struct adder argument = {self->word, (uint64_t)n};

@@ -6,13 +6,15 @@ const char *const rs_atomic_names[4] = {"AtomicU64", "AtomicI64", "AtomicU32", "
 
 /* ---- numbers ---- */
 
-int rs_atomic_refuse(struct atomic *self, PyObject *object)
+int rs_atomic_refuse(struct atomic *self, PyObject *object, int bits)
 {
     static const char *const ranges[4] = {"0..2**64-1", "-2**63..2**63-1", "0..2**32-1", "False or True"};
+    static const char *const operands[4] = {"-2**63..2**64-1", "-2**63..2**64-1", "-2**31..2**32-1", "False or True"};
     if (self->kind == BOOL)
         PyErr_Format(PyExc_TypeError, "AtomicBool holds False or True, not %R", object);
     else
-        PyErr_Format(PyExc_OverflowError, "%S is outside %s of an %s", object, ranges[self->kind], rs_atomic_names[self->kind]);
+        PyErr_Format(PyExc_OverflowError, "%S is outside %s %s %s", object, (bits ? operands : ranges)[self->kind],
+                     bits ? "for an operand of an" : "of an", rs_atomic_names[self->kind]);
     return -1;
 }
 
@@ -34,7 +36,7 @@ int rs_atomic_unbox_slow(struct atomic *self, PyObject *object, int bits, uint64
         overflow = !fits(self, small, bits);
     }
     if (overflow)
-        result = rs_atomic_refuse(self, number);
+        result = rs_atomic_refuse(self, number, bits);
     Py_DECREF(number);
     return result;
 }
@@ -45,12 +47,12 @@ void *rs_place(Py_buffer *view, PyObject *buffer, PyObject *offset, size_t size,
 {
     if (PyBool_Check(offset) || !PyIndex_Check(offset))
         return PyErr_Format(PyExc_TypeError, "an offset is an int, not %R", Py_TYPE(offset)), NULL;
-    Py_ssize_t at = PyNumber_AsSsize_t(offset, PyExc_OverflowError);
+    Py_ssize_t at = PyNumber_AsSsize_t(offset, NULL); /* an int beyond 64 bits is cut to one that is outside as well */
     if ((at == -1 && PyErr_Occurred()) || PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE) < 0)
         return NULL;
     char *place = (char *)view->buf + at;
     if (at < 0 || (size_t)at + size > (size_t)view->len)
-        PyErr_Format(PyExc_ValueError, "%zu bytes at offset %zd are outside the buffer of %zd bytes", size, at, view->len);
+        PyErr_Format(PyExc_ValueError, "%zu bytes at offset %S are outside the buffer of %zd bytes", size, offset, view->len);
     else if ((uintptr_t)place % alignment)
         PyErr_Format(PyExc_ValueError, "offset %zd of this buffer is address %p, not a multiple of %zu", at, place, alignment);
     else

@@ -17,7 +17,7 @@ struct atomic {
 extern const char *const rs_atomic_names[4];
 extern PyMethodDef rs_atomic_methods_64[], rs_atomic_methods_32[], rs_atomic_methods_bool[];
 
-int rs_atomic_refuse(struct atomic *self, PyObject *object); /* -1 with the exception */
+int rs_atomic_refuse(struct atomic *self, PyObject *object, int bits); /* -1 with the exception */
 int rs_atomic_unbox_slow(struct atomic *self, PyObject *object, int bits, uint64_t *value);
 PyObject *rs_atomic_at(PyObject *class, PyObject *args, PyObject *keywords);
 
@@ -48,7 +48,7 @@ static inline int unbox(struct atomic *self, PyObject *object, int bits, uint64_
 {
     if (self->kind == BOOL) {
         *value = object == Py_True;
-        return RS_LIKELY(PyBool_Check(object)) ? 0 : rs_atomic_refuse(self, object);
+        return RS_LIKELY(PyBool_Check(object)) ? 0 : rs_atomic_refuse(self, object, 0);
     }
     if (RS_LIKELY(PyLong_CheckExact(object))) {
         int overflow;

@@ -87,7 +87,7 @@ static uint64_t shut(struct rs_handle *handle, int only_if_idle)
     }
 }
 
-int rs_handle_into_raw(struct rs_handle *handle)
+static int take_away(struct rs_handle *handle)
 {
     uint64_t word = shut(handle, 1);
     if (word & RS_CLOSED)
@@ -97,9 +97,24 @@ int rs_handle_into_raw(struct rs_handle *handle)
                     rs_handle_calls(word) == 1 ? "" : "s");
         return -1;
     }
-    if (handle->serial)
-        rs_owner_note(word & RS_NUMBER_MASK, handle->serial, 0);
     return (int)(word & RS_NUMBER_MASK);
+}
+
+int rs_handle_into_raw(struct rs_handle *handle)
+{
+    int number = take_away(handle);
+    if (number >= 0 && handle->serial)
+        rs_owner_note((unsigned)number, handle->serial, 0);
+    return number;
+}
+
+/* The serial goes along: who is noted as the owner stays noted, and what was borrowed stays borrowed. */
+int rs_handle_move(struct rs_handle *from, struct rs_handle *to)
+{
+    int number = take_away(from);
+    if (number >= 0)
+        rs_handle_hold(to, number, from->serial);
+    return number < 0 ? -1 : 0;
 }
 
 /* The kernel's close, once: a failed close has released the number all the same (close(2)), and a
@@ -173,8 +188,13 @@ void rs_handle_finalize(PyObject *self)
     } else if (!(word & RS_CLOSED) && handle->serial) {
         if (PyErr_ResourceWarning(self, 1, "unclosed %R", self) < 0)
             PyErr_WriteUnraisable(self);
-        if (close_leaked(self) < 0)
+        if (close_leaked(self) < 0) {
             PyErr_WriteUnraisable(self);
+            /* A signal handler may have raised in a close() that is Python.  A finaliser runs once: what this leaves open
+             * stays open, so it is tried again. */
+            if (!(rs_handle_word(handle) & RS_CLOSED) && close_leaked(self) < 0)
+                PyErr_WriteUnraisable(self);
+        }
     }
     PyErr_Restore(type, value, traceback);
 }

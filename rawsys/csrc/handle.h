@@ -91,6 +91,7 @@ static inline void rs_handle_drop(struct rs_handle *handle, unsigned generation)
 
 int rs_handle_number(struct rs_handle *handle);              /* without counting; -1 and ClosedError */
 int rs_handle_into_raw(struct rs_handle *handle);            /* takes the number away; -1 and an exception */
+int rs_handle_move(struct rs_handle *from, struct rs_handle *to); /* to one that was just allocated, or is closed */
 PyObject *rs_handle_fresh(PyTypeObject *type, int number);   /* an owner for what the kernel just gave */
 PyObject *rs_fd_fresh(int number);
 

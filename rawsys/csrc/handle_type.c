@@ -44,6 +44,14 @@ static int one_number(PyObject *object, const char *name)
     return -1;
 }
 
+static void refuse_fcntl(PyObject *fd, long command, long answer)
+{
+    PyObject *argument[3] = {fd, PyLong_FromLong(command), PyLong_FromLong(0)};
+    rs_os_error(rs_row(SYS_fcntl), argument, 3, answer);
+    Py_XDECREF(argument[1]);
+    Py_XDECREF(argument[2]);
+}
+
 static int open_number(PyObject *object, const char *name)
 {
     int number;
@@ -52,10 +60,7 @@ static int open_number(PyObject *object, const char *name)
     long answer = rs_syscall2(SYS_fcntl, number, 1 /* F_GETFD */);
     if (!rs_failed(answer))
         return number;
-    PyObject *argument[3] = {object, PyLong_FromLong(1), PyLong_FromLong(0)};
-    rs_os_error(rs_row(SYS_fcntl), argument, 3, answer);
-    Py_XDECREF(argument[1]);
-    Py_XDECREF(argument[2]);
+    refuse_fcntl(object, 1, answer);
     return -1;
 }
 
@@ -132,6 +137,62 @@ static PyObject *handle_into_raw(PyObject *self, PyObject *const *args, Py_ssize
         return NULL;
     int number = rs_handle_into_raw((struct rs_handle *)self);
     return number < 0 ? NULL : PyLong_FromLong(number);
+}
+
+/* A second number for what calls are still using: they keep the first one, and the last of them closes it. */
+static int copy_of_used(struct rs_handle *handle)
+{
+    unsigned generation = 0;
+    int number = rs_handle_take(handle, &generation);
+    if (number < 0)
+        return -1;
+    long copy = rs_syscall3(SYS_fcntl, number, 1030 /* F_DUPFD_CLOEXEC */, 0);
+    if (rs_failed(copy))
+        refuse_fcntl((PyObject *)handle, 1030, copy);
+    else if (rs_handle_close(handle) < 0)
+        PyErr_Clear(); /* nothing is closed while we count as a call */
+    rs_handle_drop(handle, generation);
+    return rs_failed(copy) ? -1 : (int)copy;
+}
+
+/* For a child that is let go.  In Python there are several calls between the number and its next owner, and after each of
+ * them a signal handler may raise: the number would be lost, and the child a zombie for good. */
+static PyObject *handle_pass_on(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    struct rs_handle *handle = (struct rs_handle *)self;
+    if (count != 2 || !PyType_Check(args[0]) || !PyList_Check(args[1]))
+        return PyErr_Format(PyExc_TypeError, "_pass_on(type, list, /) takes a type and a list");
+    int used = rs_handle_calls(rs_handle_word(handle)) != 0;
+    int number = used ? copy_of_used(handle) : rs_handle_into_raw(handle);
+    PyObject *next = number < 0 ? NULL : rs_handle_fresh((PyTypeObject *)args[0], number);
+    int done = next ? PyList_Append(args[1], next) : -1;
+    Py_XDECREF(next);
+    return done < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static int move_one(PyObject *owner, PyObject *list)
+{
+    if (!rs_handle_check(owner))
+        return PyErr_Format(PyExc_TypeError, "what is moved is the owner of a descriptor, not %R", owner), -1;
+    PyObject *fresh = rs_handle_allocate(Py_TYPE(owner));
+    int failed = !fresh || PyList_Append(list, fresh) < 0;
+    Py_XDECREF(fresh);
+    return failed ? -1 : rs_handle_move((struct rs_handle *)owner, (struct rs_handle *)fresh);
+}
+
+/* All or none: what was moved before one that cannot be is moved back, which nobody can be in the way of. */
+static PyObject *handle_move_all(PyObject *class, PyObject *const *args, Py_ssize_t count)
+{
+    (void)class;
+    PyObject *list = PyList_New(0);
+    for (Py_ssize_t i = 0; list && i < count; i++) {
+        if (move_one(args[i], list) == 0)
+            continue;
+        while (i--)
+            rs_handle_move((struct rs_handle *)PyList_GetItem(list, i), (struct rs_handle *)args[i]);
+        Py_CLEAR(list);
+    }
+    return list;
 }
 
 static PyObject *handle_close(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -286,6 +347,8 @@ static PyMethodDef methods[] = {
      "_fresh($type, number, /)\n--\n\nOwn a number that the kernel has just given."},
     {"_owned", (PyCFunction)(void (*)(void))handle_owned, METH_FASTCALL | METH_CLASS,
      "_owned($type, number, /)\n--\n\nTrue when an owner in this process holds that number."},
+    {"_move_all", (PyCFunction)(void (*)(void))handle_move_all, METH_FASTCALL | METH_CLASS,
+     "_move_all($type, /, *owners)\n--\n\nNew objects of the same classes that hold what these held: all of it, or none."},
     RS_METHOD("_use", handle_use, "_use($self, /)\n--\n\nCount a call in flight until the object that it gives is released or gone; its `number` stays open."),
     RS_METHOD("fileno", handle_fileno,
               "fileno($self, /)\n--\n\nThe descriptor as an int, for select and other libraries; it stays owned here.\n\n"
@@ -293,6 +356,8 @@ static PyMethodDef methods[] = {
     RS_METHOD("into_raw", handle_into_raw,
               "into_raw($self, /)\n--\n\nGive the descriptor away: the number is the caller's to close.\n\n"
               "Raises BusyError while a call in another thread uses it, ClosedError when it is closed."),
+    RS_METHOD("_pass_on", handle_pass_on,
+              "_pass_on($self, type, list, /)\n--\n\nGive the number to a new owner of that type, appended to the list, in one step."),
     RS_METHOD("close", handle_close,
               "close($self, /)\n--\n\n`close(2)`: release the descriptor; doing it again does nothing.\n\n"
               "New calls are refused at once.  While another thread is inside a call with it, that call goes on\n"

@@ -158,11 +158,10 @@ static int give_private(struct mutex *self)
 
 /* ---- methods ---- */
 
-static PyObject *raise_state(struct mutex *self, const char *class_name, int number, const char *text)
+static PyObject *raise_state(const char *class_name, int number, const char *text)
 {
     PyObject *module = PyImport_ImportModule("rawsys.errors");
     PyObject *error = module ? PyObject_CallMethod(module, class_name, "is", number, text) : NULL;
-    (void)self;
     if (error)
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
     Py_XDECREF(error);
@@ -179,6 +178,16 @@ static int take(struct mutex *self, int64_t deadline, int recover)
     return taken;
 }
 
+static PyObject *raise_not_taken(int taken)
+{
+    if (taken == RS_OWN)
+        return raise_state("DeadlockError", EDEADLK, "this thread holds the Mutex already, and would wait for itself for ever");
+    if (taken == RS_DIED)
+        return raise_state("OwnerDiedError", EOWNERDEAD,
+                           "the owner of this Mutex is gone, and left what it protects as it was; acquire(recover=True) takes it over");
+    return NULL; /* raised already */
+}
+
 /* Out of line, as all that is rare: the short way has then no frame of its own. */
 static __attribute__((noinline)) PyObject *wait_for_it(struct mutex *self, int64_t deadline, int recover, PyObject *value)
 {
@@ -189,12 +198,7 @@ static __attribute__((noinline)) PyObject *wait_for_it(struct mutex *self, int64
     }
     if (taken == RS_NOT_TAKEN)
         Py_RETURN_FALSE;
-    if (taken == RS_OWN)
-        return raise_state(self, "DeadlockError", EDEADLK, "this thread holds the Mutex already, and would wait for itself for ever");
-    if (taken == RS_DIED)
-        return raise_state(self, "OwnerDiedError", EOWNERDEAD,
-                           "the owner of this Mutex is gone, and left what it protects as it was; acquire(recover=True) takes it over");
-    return NULL;
+    return raise_not_taken(taken);
 }
 
 static __attribute__((noinline)) PyObject *acquire_slow(struct mutex *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
@@ -255,6 +259,54 @@ static PyObject *release(PyObject *object, PyObject *const *args, Py_ssize_t cou
     if (RS_LIKELY(!self->shared && mine && atomic_compare_exchange_strong(&self->word, &word, 0)))
         Py_RETURN_NONE;
     return release_slow(self);
+}
+
+/* Take it again whatever signal handlers raise meanwhile; of that the first is kept, for when it is held. */
+static int take_again(struct mutex *self)
+{
+    PyObject *kind, *value, *traceback;
+    int taken;
+    PyErr_Fetch(&kind, &value, &traceback);
+    while ((taken = take(self, RS_FOREVER, 0)) == RS_RAISED) {
+        if (kind)
+            PyErr_Clear();
+        else
+            PyErr_Fetch(&kind, &value, &traceback);
+    }
+    if (taken == RS_TAKEN) {
+        PyErr_Restore(kind, value, traceback);
+        return 1;
+    }
+    Py_XDECREF(kind);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+    raise_not_taken(taken);
+    return 0;
+}
+
+/* _yield_to(word, seen, timeout): Condition.wait.  In C, since Python runs signal handlers after every call: one that
+ * raises after release() and before a `try`, or when the lock has just been taken again, would leave the caller without
+ * a lock that it counts on. */
+static PyObject *yield_to(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 3)
+        return PyErr_Format(PyExc_TypeError, "_yield_to(word, seen, timeout, /), got %zd arguments", count);
+    if (rs_deadline(args[2]) < 0)
+        return NULL;
+    PyObject *released = release(object, NULL, 0);
+    if (!released)
+        return NULL;
+    Py_DECREF(released);
+    PyObject *woken = PyObject_CallMethod(args[0], "wait", "OO", args[1], args[2]);
+    if (!take_again((struct mutex *)object) || PyErr_Occurred()) /* a handler may raise while it is taken again */
+        Py_CLEAR(woken);
+    return woken;
+}
+
+static PyObject *get_shared(PyObject *object, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(((struct mutex *)object)->shared != NULL);
 }
 
 static PyObject *locked(PyObject *object, PyObject *const *args, Py_ssize_t count)
@@ -327,6 +379,7 @@ static PyMethodDef methods[] = {
      "Raises OwnerDiedError when an owner is gone that did not release it, until somebody calls acquire(recover=True) and\n"
      "puts right what the lock protects; DeadlockError when this thread holds it already."},
     RS_METHOD("release", release, "release($self, /)\n--\n\nLet the lock go.\n\nRaises RuntimeError when this thread does not hold it."),
+    RS_METHOD("_yield_to", yield_to, "_yield_to($self, word, seen, timeout, /)\n--\n\nrelease(), wait while the word is `seen`, acquire()."),
     RS_METHOD("locked", locked, "locked($self, /)\n--\n\nTrue while somebody holds it, also one who is gone."),
     RS_METHOD("__enter__", enter, "__enter__($self, /)\n--\n\nacquire(); gives the Mutex."),
     RS_METHOD("__exit__", release, "__exit__($self, /, *exception)\n--\n\nrelease()."),
@@ -338,11 +391,17 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyGetSetDef getters[] = {
+    {"_shared", get_shared, NULL, "Whether it lies in somebody's buffer.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyType_Slot slots[] = {
     {Py_tp_doc, "Mutex()\n--\n\nA lock that one thread at a time holds; it must be released by that thread.\n\n"
                 "A private one is a word of this process.  In a forked child it is as it was: the thread that forked holds there\n"
-                "what it held; what another thread held is OwnerDiedError at once.  See at() for one in shared memory."},
-    {Py_tp_new, mutex_new}, {Py_tp_dealloc, dealloc}, {Py_tp_repr, repr}, {Py_tp_methods, methods}, {0, NULL},
+                "what it held; what another thread held is OwnerDiedError at once.  In its own process it stays held by a thread\n"
+                "that ends without releasing it.  See at() for one in shared memory, which tells that too."},
+    {Py_tp_new, mutex_new}, {Py_tp_dealloc, dealloc}, {Py_tp_repr, repr}, {Py_tp_methods, methods}, {Py_tp_getset, getters}, {0, NULL},
 };
 
 int rs_lock_setup(PyObject *module)

@@ -18,7 +18,7 @@ struct rs_shared_mutex {
 _Static_assert(sizeof(pthread_mutex_t) == 40, "the mutex of x86-64's libc");
 _Static_assert(sizeof(struct rs_shared_mutex) == 48, "Mutex.SIZE");
 
-enum rs_taken { RS_NOT_TAKEN, RS_TAKEN, RS_DIED, RS_OWN, RS_RAISED = -1 };
+enum rs_taken { RS_NOT_TAKEN, RS_TAKEN, RS_DIED, RS_OWN, RS_RAISED = -1 /* by a signal handler */, RS_RUINED = -2 };
 
 struct rs_shared_mutex *rs_shared_attach(void *place); /* initialise once, whoever comes first; NULL and ValueError */
 int rs_shared_take(struct rs_shared_mutex *shared, int64_t deadline, int recover); /* with the GIL; enum rs_taken */

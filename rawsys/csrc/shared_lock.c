@@ -98,7 +98,7 @@ int rs_shared_take(struct rs_shared_mutex *shared, int64_t deadline, int recover
     if (error == 0 || error == EOWNERDEAD)
         return settle(shared, error, recover);
     PyErr_Format(PyExc_RuntimeError, "the memory of this Mutex was overwritten (pthread_mutex_lock: error %d)", error);
-    return RS_RAISED;
+    return RS_RUINED;
 }
 
 int rs_shared_give(struct rs_shared_mutex *shared)

@@ -10,7 +10,6 @@
 #define SYS_sched_yield 24
 #define SYS_madvise 28
 #define SYS_sigaltstack 131
-#define SYS_futex 202
 
 /* Changes of who is served happen one after the other: under the GIL without being interrupted, or under this. */
 #ifdef Py_GIL_DISABLED
@@ -87,7 +86,7 @@ void rs_signal_owner_close(struct rs_signal_object *self)
     self->lost = owner->kind == RS_QUEUE ? atomic_load(&owner->ring.lost) : atomic_load(&owner->skipped);
     self->flag = atomic_load(&owner->word);
     atomic_fetch_add(&owner->word, 1); /* who waits in another thread finds out */
-    rs_syscall3(SYS_futex, (long)&owner->word, 1 | 128, INT32_MAX);
+    rs_owner_tell(owner);              /* also who watches the eventfd, and holds it: a task of asyncio */
     retire(owner);
 }
 

@@ -53,13 +53,14 @@ static PyObject *reduce(PyObject *self, PyObject *const *args, Py_ssize_t count)
 
 /* ---- the eventfd ---- */
 
-static PyObject *fileno_of(PyObject *self, PyObject *const *args, Py_ssize_t count)
+/* The owner, with an eventfd from now on. */
+static struct rs_owner *with_eventfd(PyObject *self)
 {
     struct rs_owner *owner = rs_signal_owner(self);
     if (!owner)
         return NULL;
     if (owner->kind != RS_FLAG && owner->kind != RS_QUEUE)
-        return PyErr_Format(PyExc_TypeError, "%R has no descriptor", self);
+        return PyErr_Format(PyExc_TypeError, "%R has no descriptor", self), NULL;
     if (atomic_load(&owner->eventfd) >= 0 && owner->generation != rs_generation())
         rs_owner_after_fork(owner); /* the child of a naked fork, where no hook has run */
     if (atomic_load(&owner->eventfd) < 0) {
@@ -78,7 +79,21 @@ static PyObject *fileno_of(PyObject *self, PyObject *const *args, Py_ssize_t cou
         atomic_store(&owner->told, 1); /* what came before it was there is told now */
         rs_owner_settle(owner);
     }
-    return PyLong_FromLong(atomic_load(&owner->eventfd));
+    return owner;
+}
+
+static PyObject *fileno_of(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    struct rs_owner *owner = with_eventfd(self);
+    return owner ? PyLong_FromLong(atomic_load(&owner->eventfd)) : NULL;
+}
+
+static PyObject *news_of(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    struct rs_owner *owner = with_eventfd(self);
+    if (owner)
+        Py_INCREF((PyObject *)owner->object[0]);
+    return owner ? owner->object[0] : NULL;
 }
 
 /* ---- state ---- */
@@ -145,6 +160,7 @@ static void dealloc(PyObject *self)
 static PyMethodDef methods[] = {
     RS_METHOD("_enter", enter, "_enter($self, kind, mask, restart, extra, /)\n--\n\nTake the signals."),
     RS_METHOD("_fileno", fileno_of, "_fileno($self, /)\n--\n\nThe eventfd, made when first asked for."),
+    RS_METHOD("_news", news_of, "_news($self, /)\n--\n\nThe same as an Fd, to hold it over a close: that makes it readable."),
     RS_METHOD("close", close_method,
               "close($self, /)\n--\n\nLeave: these signals are not served here any more; doing it again does nothing.\n\n"
               "The last owner of a signal puts the action back that was there before the first, bit for bit, unless somebody\n"

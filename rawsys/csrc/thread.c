@@ -172,5 +172,8 @@ void rs_thread_detach(struct rs_thread *thread)
         rs_thread_report(thread), rs_thread_clear(thread);
     else if (thread->kind == RS_BODY_PYTHON)
         rs_thread_report(thread);
+    uint32_t awaited = RS_AWAITED; /* by the exit alone, as nobody joins it: it looks again for whom to wait */
+    if (atomic_compare_exchange_strong(&thread->done, &awaited, RS_RUNNING))
+        rs_futex_wake(&thread->done, INT32_MAX, 0);
     pthread_detach(thread->pthread);
 }

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     P = TypeVar("P", bound=Pid)
 
 
+_FAULTS = (4, 5, 7, 8, 11, 31)
+_HANDLED = ((1 << 64) - 1 & ~sum(1 << number - 1 for number in (*_FAULTS, 32, 33))).to_bytes(8, "little")
+"""All signals but those of the processor's faults, which cannot wait, and libc's own."""
+
+
 def fork(*, unsafe: bool = False) -> Pid | None:
     """`fork(2)` by `os.fork`, with all at-fork hooks: a `Pid` in the parent, None in the child.
 
@@ -35,6 +40,18 @@ def _gated(cls: type[P], unsafe: bool) -> P | None:
     if not unsafe:
         refuse_threads()
     strays.drain()
+    # No signal handler runs until the child has its owner: one that raised behind os.fork would lose the child's number,
+    # behind pidfd_open the pidfd.  The mask is read first, so that what is put back is right wherever it raises.
+    before = bytearray(8)
+    raw.rt_sigprocmask(n.SIG_BLOCK, None, before, 8)
+    try:
+        raw.rt_sigprocmask(n.SIG_BLOCK, _HANDLED, None, 8)
+        return _owned(cls, unsafe)
+    finally:
+        raw.rt_sigprocmask(n.SIG_SETMASK, before, None, 8)
+
+
+def _owned(cls: type[P], unsafe: bool) -> P | None:
     read, write = os.pipe2(os.O_CLOEXEC)
     pid = -1
     try:

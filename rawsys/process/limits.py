@@ -40,6 +40,9 @@ def set_rlimit(resource: int, soft: int | None, hard: int | EllipsisType | None 
     Raises PermissionError for raising a hard limit without CAP_SYS_RESOURCE, OSError (EINVAL) for soft above hard, and as
     `rlimit` does.
     """
+    for value in (soft, hard):
+        if value is not None and value is not ... and (isinstance(value, bool) or not isinstance(value, int)):
+            raise TypeError(f"a limit is an int, or None for none, not {value!r}: set_rlimit(resource, soft, hard)")
     upper = rlimit(resource, pid).hard if hard is ... else hard
     return _swap(resource, pid, pack("QQ", *(_INFINITE if n is None else n for n in (soft, upper))))
 

@@ -46,7 +46,7 @@ class Pid(Handle):
     Threads may share a Pid.  In a forked child, a Pid of the parent's is the handle of a process that is not ours.
     """
 
-    __slots__ = ("__weakref__", "_leads", "_lock", "_parent", "_status", "pid")
+    __slots__ = ("__weakref__", "_beside", "_leads", "_lock", "_parent", "_status", "pid")
 
     pid: int
     """Its number, in our PID namespace; somebody else may have it once the process is reaped."""
@@ -58,22 +58,28 @@ class Pid(Handle):
 
     def _is(self, pid: int, child: bool) -> Self:
         self.pid = pid
-        self._parent = os.getpid() if child else 0
         self._status: ExitStatus | None = None
         self._lock = threading.Lock()
         self._leads = False
+        self._beside = 0
+        # Last: until it is there, a signal handler may have raised anywhere above, and `close` takes it for a child.
+        self._parent = os.getpid() if child else 0
         return self
 
     @classmethod
     def open(cls, number: int) -> Self:
         """`pidfd_open(2)`: hold the process with that number, which may be anybody's.
 
-        Of a process that is not ours the kernel tells the end, and how it ended from Linux 6.15 on.
+        Of a process that is not ours the kernel tells the end, and how it ended from Linux 6.15 on.  A child of this
+        process that somebody else here started (`subprocess`, another Pid) is theirs to reap: this one only looks.
 
         Raises ProcessLookupError when there is none, OSError (EINVAL, ENOENT) for the number of a thread.
         """
         fd = again(syscalls.pidfd_open, number, 0)
-        return cls._fresh(fd.into_raw())._is(int(number), child=False)
+        made = cls._fresh(fd.into_raw())._is(int(number), child=False)
+        if made._ask(n.WEXITED | n.WNOWAIT | n.WNOHANG)[0] == 0:
+            made._beside = os.getpid()
+        return made
 
     @classmethod
     def fork(cls, work: Callable[..., object], *args: object, unsafe: bool = False) -> Self:
@@ -126,7 +132,7 @@ class Pid(Handle):
         if self._parent == _LOST:
             raise self._lost()
         if self._parent != os.getpid():
-            return self._foreign(Deadline(timeout))
+            return self._foreign(timeout)
         if timeout is not None and not poll([(self, n.POLLIN)], Deadline(timeout))[0]:
             raise TimeoutError(f"{self!r} did not end within {timeout:g} s")
         return self._reap() if reap else self._look()
@@ -182,15 +188,24 @@ class Pid(Handle):
             f"process {self.pid} has ended, somebody else reaped it, and this kernel does not tell how it ended"
         )
 
-    def _foreign(self, deadline: Deadline) -> ExitStatus:
-        tells = lost.kernel_tells()
-        if not poll([(self, 0 if tells else n.POLLIN)], deadline)[0]:
-            raise TimeoutError(f"{self!r} did not end in time")
-        status = lost.told(self)
+    @property
+    def _told_at_end(self) -> bool:
+        """True where the status is there when the process ends (POLLIN); else when its parent has reaped it (POLLHUP)."""
+        return os.getpid() in (self._parent, self._beside) or not lost.kernel_tells()
+
+    def _foreign(self, timeout: float | None) -> ExitStatus:
+        if not poll([(self, n.POLLIN if self._told_at_end else 0)], Deadline(timeout))[0]:
+            raise self._late(timeout)
+        status = self._look() if self._beside == os.getpid() else lost.told(self)
         if status is None:
             raise self._lost()
         self._keep(status)
         return status
+
+    def _late(self, timeout: float | None) -> Exception:
+        if not self.is_running():
+            return TimeoutError(f"{self!r} has ended, but its parent did not reap it within {timeout:g} s")
+        return TimeoutError(f"{self!r} did not end within {timeout:g} s")
 
     def poll(self) -> ExitStatus | None:
         """Its status when it has ended, reaping it; None while it runs.  Does not wait."""
@@ -313,7 +328,7 @@ class Pid(Handle):
         if self.closed:
             return
         if getattr(self, "_parent", None) is None or self.is_child:  # None: interrupted before it knew whose it was
-            strays.keep(self.into_raw())
+            strays.keep(self)
         else:
             super().close()
 
@@ -332,10 +347,12 @@ class Pid(Handle):
 
     def __repr__(self) -> str:
         name = type(self).__name__
-        if getattr(self, "pid", None) is None:
+        if getattr(self, "_parent", None) is None:  # interrupted before it knew what it holds
             return super().__repr__()
         if self._status is not None:
             return f"<{name} {self.pid} {self._status}>"
         if self.closed:
             return f"<{name} {self.pid} closed>"
-        return f"<{name} {self.pid}{'' if self.is_child else ' (not our child)'}>"
+        if self.is_child:
+            return f"<{name} {self.pid}>"
+        return f"<{name} {self.pid} (not {'ours to reap' if self._beside == os.getpid() else 'our child'})>"

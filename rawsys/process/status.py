@@ -63,6 +63,8 @@ class ExitStatus:
     """The wait status as the kernel writes it."""
 
     def __init__(self, raw: int, usage: bytes | bytearray | Usage | None = None) -> None:
+        if not isinstance(raw, int):
+            raise TypeError(f"a wait status is an int, not {type(raw).__name__}")
         if not 0 <= raw <= 0xFFFF or raw & 0x7F == 0x7F or (raw & 0x7F and raw >> 8):
             raise ValueError(f"{raw:#x} is not the status of a process that has ended")
         object.__setattr__(self, "raw", raw)
@@ -80,13 +82,14 @@ class ExitStatus:
         return None if self.raw & 0x7F else self.raw >> 8
 
     @property
-    def signal(self) -> Signal | None:
-        """The signal that killed it; None when it exited."""
-        if not self.raw & 0x7F:
-            return None
+    def signal(self) -> Signal | int | None:
+        """The signal that killed it; None when it exited.  A plain int for 32 and 33, which libc keeps for itself."""
+        number = self.raw & 0x7F
+        if not number or number in (32, 33):  # these two are no Signal, but they kill whoever has no handler of libc's
+            return number or None
         from rawsys.constants import Signal
 
-        return Signal(self.raw & 0x7F)
+        return Signal(number)
 
     @property
     def core_dumped(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rawsys._timeouts import Deadline
 from rawsys.process import _numbers as n
-from rawsys.process import lost
 from rawsys.process._polling import poll
 
 TYPE_CHECKING = False
@@ -48,15 +47,21 @@ def wait_all(pids: Iterable[Pid], timeout: float | None = None) -> list[ExitStat
     Raises TimeoutError when one has not ended within `timeout` seconds; those that had ended are reaped all the same.
     """
     waiting, deadline = list(pids), Deadline(timeout)
+    late = 0
     for pid in waiting:
         left = deadline.left_ns()
-        pid.wait(None if left is None else left / 1e9)
+        try:
+            pid.wait(None if left is None else left / 1e9)
+        except TimeoutError:
+            late += 1  # the others may have ended all the same
+    if late:
+        raise TimeoutError(f"{late} of {len(waiting)} processes did not end within {timeout:g} s")
     return [pid.wait() for pid in waiting]
 
 
 def _event(pid: Pid) -> int:
     """A process that is not ours has no status before its parent reaped it: POLLHUP, which needs no asking for."""
-    return n.POLLIN if pid.is_child or not lost.kernel_tells() else 0
+    return n.POLLIN if pid._told_at_end else 0
 
 
 async def ended_async(pid: Pid) -> None:

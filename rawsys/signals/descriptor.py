@@ -33,7 +33,8 @@ class SignalFd(FdIO):
     pending for the process or for itself.  After `fork()` the child reads its own.
 
     `get`, `get_nowait` and iteration (over what is there now) give a SignalInfo each; `fileno()` is readable while there
-    is one, for select and epoll; under asyncio ``await fd.get_async()`` and ``async for``.
+    is one, for select and epoll; under asyncio ``await fd.get_async()`` and ``async for``.  As with every Fd, `close()`
+    does not wake a thread or a task that waits.
 
     Raises ValueError for libc's own 32 and 33 and what is no signal; SIGKILL and SIGSTOP never come.
     """
@@ -54,8 +55,11 @@ class SignalFd(FdIO):
 
     @property
     def signals(self) -> SignalSet:
-        """The signals that are read here."""
-        return self._signals
+        """The signals that are read here; of a borrowed one what the kernel tells (ValueError if it is no signalfd)."""
+        try:
+            return self._signals
+        except AttributeError:
+            return _told(self)
 
     def update(self, *signals: Signals) -> None:
         """Read another set of signals from now on."""
@@ -123,6 +127,15 @@ class SignalFd(FdIO):
 
     async def __anext__(self) -> SignalInfo:
         return await self.get_async()
+
+
+def _told(fd: SignalFd) -> SignalSet:
+    """The set of a descriptor that somebody else made, from /proc."""
+    with open(f"/proc/self/fdinfo/{fd.fileno()}", "rb") as file:
+        for line in file:
+            if line.startswith(b"sigmask:"):
+                return SignalSet.from_mask(int(line.split()[1], 16))
+    raise ValueError(f"{fd!r} is no signalfd")
 
 
 def decoded(data: bytes) -> SignalInfo:

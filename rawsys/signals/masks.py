@@ -8,6 +8,7 @@ from rawsys import raw
 from rawsys._native.signals import SignalInfo
 from rawsys._timeouts import Deadline
 from rawsys.constants import Signal
+from rawsys.signals._here import Here
 from rawsys.signals.sets import SignalSet
 
 __all__ = ["blocked", "pending", "sigsuspend", "sigwait", "unblocked"]
@@ -47,8 +48,8 @@ def fail(name: str, arguments: tuple[object, ...], answer: int) -> None:
         raise os_error(name, arguments, -answer)
 
 
-def _mask(how: int, signals: bytes) -> bytes:
-    """Change this thread's mask; gives the one before, without libc's own."""
+def _mask(how: int, signals: bytes | None) -> bytes:
+    """Change this thread's mask, if there are signals; gives the one before, without libc's own."""
     old = bytearray(8)
     fail("rt_sigprocmask", (how, signals, old, 8), raw.rt_sigprocmask(how, signals, old, 8))
     return (int.from_bytes(old, "little") & _LIBC).to_bytes(8, "little")
@@ -57,10 +58,12 @@ def _mask(how: int, signals: bytes) -> bytes:
 class _Guard:
     """This thread's mask, changed inside ``with`` and put back after it."""
 
-    __slots__ = ("_before", "_how", "_signals", "_thread")
+    __slots__ = ("_before", "_here", "_how", "_signals")
+
+    _here: Here
 
     def __init__(self, how: int, signals: SignalSet) -> None:
-        self._how, self._signals, self._thread = how, signals, 0
+        self._how, self._signals = how, signals
         self._before: bytes | None = None
 
     @property
@@ -81,20 +84,26 @@ class _Guard:
     def __enter__(self) -> Self:
         if self._before is not None:
             raise RuntimeError("this guard is entered already; make another one")
-        self._thread = raw.gettid()
-        self._before = _mask(self._how, self._signals.to_bytes())
+        self._here, signals = Here(), self._signals.to_bytes()
+        before = _mask(self._how, None)
+        try:
+            _mask(self._how, signals)
+        except BaseException:  # a Python handler's: nobody would leave what was not entered
+            _mask(_SIG_SETMASK, before)
+            raise
+        self._before = before
         return self
 
     def __exit__(self, *exception: object) -> None:
         before = self._before
         if before is None:
             return
-        if raw.gettid() != self._thread:
-            raise RuntimeError(
-                f"the signal mask belongs to thread {self._thread}, which entered; it cannot be put back from another one"
-            )
+        self._here.check("the signal mask")
         self._before = None
         _mask(_SIG_SETMASK, before)
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError(f"{self!r} cannot be copied or pickled: it belongs to one thread")
 
     def __repr__(self) -> str:
         name = "blocked" if self._how == _SIG_BLOCK else "unblocked"
@@ -105,9 +114,10 @@ def blocked(*signals: Signals) -> _Guard:
     """`sigprocmask(2)`: a guard inside which this thread does not receive the signals; all of them where none is named.
 
     The mask belongs to one thread: the others go on receiving, and a thread inherits the mask of the one that starts it.
-    Leaving puts back exactly the mask that was there before, in the same thread (RuntimeError in another one).  A signal
-    that comes meanwhile is delivered then, or received by `sigwait` and `SignalFd`.  The guard's `before` is that mask, for
-    a child that is not to inherit this one: ``Command(..., signal_mask=guard.before)``.
+    Leaving puts back exactly the mask that was there before, in the same thread (RuntimeError in another one); so it does
+    in a child that this thread forks meanwhile.  A signal that comes meanwhile is delivered then, or received by
+    `sigwait` and `SignalFd`.  The guard's `before` is that mask, for a child that is not to inherit this one:
+    ``Command(..., signal_mask=guard.before)``.
 
     libc's own 32 and 33 are never blocked, SIGKILL and SIGSTOP cannot be.
     """

@@ -59,6 +59,13 @@ class _Shown(SignalOwner):
     def _state(self) -> str:
         return ""
 
+    async def _watch(self) -> None:
+        """Wait for news, or for the close: that makes the eventfd readable, which is ours for as long as we watch it."""
+        from rawsys.fd._asyncio import ready
+
+        await ready(self._news())
+        self._news()
+
     def __repr__(self) -> str:
         words = [f"<{type(self).__name__} {', '.join(self.signals.names)}".rstrip()]
         words.append("closed" if self.closed else self._state())
@@ -92,11 +99,9 @@ class SignalFlag(_Shown, FlagCore):
         return self._fileno()
 
     async def wait_async(self) -> None:
-        """`wait` under asyncio: return when the flag is set."""
-        from rawsys.fd._asyncio import ready
-
+        """`wait` under asyncio: return when the flag is set.  Raises ClosedError, also when it is closed meanwhile."""
         while not self:
-            await ready(self)
+            await self._watch()
 
     def _state(self) -> str:
         return "set" if self else "not set"
@@ -164,16 +169,14 @@ class SignalQueue(_Shown, QueueCore):
         return self._fileno()
 
     async def get_async(self) -> SignalInfo:
-        """The next delivery, under asyncio."""
+        """The next delivery, under asyncio.  Raises ClosedError, also when the queue is closed meanwhile."""
         while (info := self.get_nowait()) is None:
             await self.wait_async()
         return info
 
     async def wait_async(self) -> None:
-        """Wait, under asyncio, until there is something to get."""
-        from rawsys.fd._asyncio import ready
-
-        await ready(self)
+        """Wait, under asyncio, until there is something to get.  Raises ClosedError as `get_async`."""
+        await self._watch()
 
     def __aiter__(self) -> Self:
         return self

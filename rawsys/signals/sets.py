@@ -20,7 +20,7 @@ class SignalSet(AbstractSet[Signal]):
     Made of signals, ints and names: ``SignalSet([SIGINT, 15, "SIGRTMIN+1"])``. It equals any set of the same signals,
     and ``~`` gives the signals that are not in it, never libc's own 32 and 33.
 
-    Raises: ValueError for what is no signal, 32 and 33 included; TypeError for bool, float and a bare str.
+    Raises: ValueError for what is no signal, 32 and 33 included; TypeError for bool, float, bytes, and a signal alone.
     """
 
     __slots__ = ("_mask",)
@@ -30,8 +30,11 @@ class SignalSet(AbstractSet[Signal]):
     def __init__(self, signals: Iterable[Signal | int | str] = ()) -> None:
         if isinstance(signals, SignalSet):
             mask = signals._mask
-        elif isinstance(signals, str):
-            raise TypeError(f"SignalSet takes signals, not a str: SignalSet([{signals!r}])")
+        elif isinstance(signals, (str, int)):
+            one = signals.name if isinstance(signals, Signal) else repr(signals)
+            raise TypeError(f"a set of signals is an iterable of them, not one alone: SignalSet([{one}])")
+        elif isinstance(signals, (bytes, bytearray, memoryview)):  # iterable, but of what nobody meant
+            raise TypeError("a set of signals is not bytes; SignalSet.from_bytes() reads the kernel's eight")
         else:
             mask = 0
             for signal in signals:

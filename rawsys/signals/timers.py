@@ -15,12 +15,14 @@ from rawsys.signals.sets import SignalSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
 __all__ = ["TimerSignal"]
 
 _SIGEV_THREAD_ID = 4
 _TIMER_ABSTIME = 1
+_NO_TIMER = b"\xff" * 4
 _NANO = 1_000_000_000
 
 
@@ -40,17 +42,20 @@ class TimerSignal:
         self, signal: Signal | int | str, value: int = 0, *, clock: int = CLOCK_MONOTONIC, tid: int | None = None
     ) -> None:
         self._id: int | None = None
+        self._pid = raw.getpid()
         self._lock = RLock()  # a number that close() gives back may be another timer's in the next instruction
         (self._signal,) = SignalSet([signal])
-        self._tid = raw.gettid() if tid is None else tid
+        self._tid = _checked(raw.gettid() if tid is None else tid)
         event = siginfo(self._signal, value)[24:32] + b"".join(
             n.to_bytes(4, "little", signed=True) for n in (self._signal, _SIGEV_THREAD_ID, self._tid)
         )
-        made = bytearray(4)
+        made = bytearray(_NO_TIMER)
         event = event.ljust(64, b"\0")
-        fail("timer_create", (clock, event, made), raw.timer_create(clock, event, made))
-        self._pid = raw.getpid()
-        self._id = int.from_bytes(made, "little")
+        try:
+            fail("timer_create", (clock, event, made), raw.timer_create(clock, event, made))
+        finally:  # a Python handler may raise as soon as the timer is there
+            if made != _NO_TIMER:
+                self._id = int.from_bytes(made, "little")
 
     @property
     def signal(self) -> Signal:
@@ -95,38 +100,38 @@ class TimerSignal:
     def _settime(self, flags: int, after: int, every: int) -> None:
         words = (*divmod(every, _NANO), *divmod(after, _NANO))
         new = b"".join(word.to_bytes(8, "little") for word in words)
+        self._call("timer_settime", raw.timer_settime, flags, new, None)
+
+    def _call(self, name: str, call: Callable[..., int], *arguments: object) -> int:
+        self._number()  # also because a thread that is not in this forked child may have held the lock
         with self._lock:
             number = self._number()
-            answer = raw.timer_settime(number, flags, new, None)
-        fail("timer_settime", (number, flags, new, None), answer)
+            answer = call(number, *arguments)
+        fail(name, (number, *arguments), answer)
+        return answer
 
     @property
     def remaining(self) -> float | None:
         """`timer_gettime(2)`: seconds until it runs out next, None while it is not set."""
         now = bytearray(32)
-        with self._lock:
-            number = self._number()
-            answer = raw.timer_gettime(number, now)
-        fail("timer_gettime", (number, now), answer)
+        self._call("timer_gettime", raw.timer_gettime, now)
         seconds, rest = (int.from_bytes(now[at : at + 8], "little") for at in (16, 24))
         return seconds + rest / _NANO if seconds or rest else None
 
     @property
     def overrun(self) -> int:
         """`timer_getoverrun(2)`: how often it ran out beside the delivery before."""
-        with self._lock:
-            number = self._number()
-            answer = raw.timer_getoverrun(number)
-        fail("timer_getoverrun", (number,), answer)
-        return answer
+        return self._call("timer_getoverrun", raw.timer_getoverrun)
 
     def close(self) -> None:
         """`timer_delete(2)`: the timer is gone, with its signal if that is still pending; doing it again does nothing."""
-        number, self._id = self._id, None
-        if (
-            number is not None and self._pid == raw.getpid()
-        ):  # a fork's child never had it, and may have its own of that number
-            fail("timer_delete", (number,), raw.timer_delete(number))
+        if self._pid != raw.getpid():  # a fork's child never had it, and may have its own of that number
+            self._id = None
+            return
+        with self._lock:
+            number, self._id = self._id, None
+            answer = 0 if number is None else raw.timer_delete(number)
+        fail("timer_delete", (number,), answer)
 
     def __enter__(self) -> Self:
         self._number()
@@ -149,3 +154,11 @@ class TimerSignal:
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"to thread {self._tid}"
         return f"<TimerSignal {self._signal.name} {state}>"
+
+
+def _checked(tid: int) -> int:
+    if isinstance(tid, bool) or not isinstance(tid, int):
+        raise TypeError(f"a tid is an int, not {type(tid).__name__}")
+    if not -(1 << 31) <= tid < 1 << 31:
+        raise OverflowError(f"a tid has 32 bits, got {tid}")
+    return tid

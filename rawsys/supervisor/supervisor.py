@@ -17,7 +17,7 @@ from rawsys.supervisor.order import check_order
 from rawsys.supervisor.output import Output
 from rawsys.supervisor.remains import Remains
 from rawsys.supervisor.table import ACTIVE, ENDED, UP, Event, State
-from rawsys.supervisor.words import KILL, SIGNALS, near, signal_name
+from rawsys.supervisor.words import KILL, SIGNALS, ignored_signals, near, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ class Supervisor:
         self._remains: Remains | None = None
         self._queue: SignalQueue | None = None
         self._limit: tuple[int | None, int | None] | None = None
+        self._ignored: list[int] = []
+        """Signals that are ignored here, by nohup for one; services have them at their default."""
         self._running = self._stopping = False
         self._asked_strangers = False
         self._interrupts = 0
@@ -312,6 +314,7 @@ class Supervisor:
         return self._code
 
     def _set_up(self) -> None:
+        self._ignored = ignored_signals()
         self._raise_limit()
         self._remains = Remains(self.loop, self.report, guard=self.on_death == "kill", adopt=self.own_process)
         if self._signals:
@@ -364,6 +367,8 @@ class Supervisor:
             given["parent_death_signal"] = KILL
         if self._limit is not None:
             given["rlimits"] = {_NOFILE: self._limit, **service.attributes.get("rlimits", {})}
+        if self._ignored and "default_signals" not in service.attributes:
+            given["default_signals"] = self._ignored
         return given
 
     # ---- starting ----

@@ -29,7 +29,7 @@ class Event(Words):
     __slots__ = ()
 
     def __init__(self) -> None:
-        self._take(None, 0)
+        self._take()
 
     @classmethod
     def at(cls, buffer: Buffer, offset: int = 0) -> Self:
@@ -38,7 +38,7 @@ class Event(Words):
         Raises: ValueError outside the buffer or unaligned.
         """
         self = cls._make()
-        self._take(buffer, offset)
+        self._take_at(buffer, offset)
         return self
 
     def is_set(self) -> bool:
@@ -76,7 +76,7 @@ class Semaphore(Words):
 
     def __init__(self, value: int = 1) -> None:
         """`value` permits, 0 to `MOST`."""
-        self._take(None, 0)
+        self._take()
         self._word.store(MADE | counted(value, "value", 0, self.MOST))
 
     @classmethod
@@ -87,7 +87,7 @@ class Semaphore(Words):
         """
         self = cls._make()
         counted(value, "value", 0, cls.MOST)
-        self._take(buffer, offset)
+        self._take_at(buffer, offset)
         self._word.compare_exchange(0, MADE | value)
         return self
 
@@ -154,7 +154,7 @@ class Barrier(Words):
     def __init__(self, parties: int) -> None:
         """`parties` threads, 1 to 8,388,607."""
         self._parties = counted(parties, "parties", 1, self._MOST)
-        self._take(None, 0)
+        self._take()
 
     @classmethod
     def at(cls, buffer: Buffer, offset: int, parties: int) -> Self:
@@ -164,7 +164,7 @@ class Barrier(Words):
         """
         self = cls._make()
         self._parties = counted(parties, "parties", 1, cls._MOST)
-        self._take(buffer, offset)
+        self._take_at(buffer, offset)
         made, before = self._words[2].compare_exchange(0, parties)
         if not made and before != parties:
             raise ValueError(f"the barrier there is one of {before} parties, not of {parties}")
@@ -270,7 +270,7 @@ class Once(Words):
 
     def __init__(self) -> None:
         self._runner = 0
-        self._take(None, 0)
+        self._take()
 
     @classmethod
     def at(cls, buffer: Buffer, offset: int = 0) -> Self:
@@ -280,7 +280,7 @@ class Once(Words):
         """
         self = cls._make()
         self._runner = 0
-        self._take(buffer, offset)
+        self._take_at(buffer, offset)
         return self
 
     @property

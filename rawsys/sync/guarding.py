@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from rawsys._native.lock import Mutex
 from rawsys._timeouts import Deadline
-from rawsys.errors import OwnerDiedError
-from rawsys.sync._words import Words
+from rawsys.sync._words import MOST_WAITERS, Words, counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,18 +35,20 @@ class Condition(Words):
 
     def __init__(self, mutex: Mutex | None = None) -> None:
         """With a mutex of its own, or the one that is given."""
-        self.mutex = Mutex() if mutex is None else mutex
-        self._take(None, 0)
+        self.mutex = Mutex() if mutex is None else _checked(mutex)
+        self._take()
 
     @classmethod
     def at(cls, buffer: Buffer, offset: int, mutex: Mutex) -> Self:
         """The condition that lies there (zeroed memory is one), with a mutex that is shared as well.
 
-        Raises: ValueError outside the buffer or unaligned.
+        Raises: ValueError outside the buffer, unaligned, or for a private mutex.
         """
+        if not _checked(mutex)._shared:
+            raise ValueError("a Condition in shared memory needs a mutex there: Mutex.at(buffer, offset)")
         self = cls._make()
         self.mutex = mutex
-        self._take(buffer, offset)
+        self._take_at(buffer, offset)
         return self
 
     def acquire(self, timeout: float | None = None, recover: bool = False) -> bool:
@@ -66,32 +67,12 @@ class Condition(Words):
 
         Raises: RuntimeError when this thread does not hold the mutex; OwnerDiedError.
         """
-        deadline = Deadline(timeout)
         seen = self._word.load()
         self._waiting.fetch_add(1)
         try:
-            self.mutex.release()
-            try:
-                left = deadline.left_ns()
-                return self._word.wait(seen, None if left is None else left / 1e9)
-            finally:
-                self._again()
+            return self.mutex._yield_to(self._word, seen, timeout)
         finally:
             self._waiting.fetch_sub(1)
-
-    def _again(self) -> None:
-        """Take the mutex, whatever signal handlers raise meanwhile; the first of that is raised when it is held."""
-        raised: BaseException | None = None
-        while True:
-            try:
-                self.mutex.acquire()
-                break
-            except OwnerDiedError:
-                raise
-            except BaseException as error:  # noqa: BLE001  # of a signal handler; raised below
-                raised = raised or error
-        if raised is not None:
-            raise raised
 
     def wait_for(self, predicate: Callable[[], object], timeout: float | None = None) -> bool:
         """Wait until `predicate()` is true: True, or False when `timeout` (seconds) is over and it is not.
@@ -108,14 +89,18 @@ class Condition(Words):
         return True
 
     def notify(self, n: int = 1) -> None:
-        """Wake up to n waiters (perhaps more); best with the mutex held, which it does not ask for."""
+        """Wake up to n waiters (perhaps more); best with the mutex held, which it does not ask for.
+
+        Raises: ValueError for n below 0.
+        """
+        n = min(counted(n, "n", 0), MOST_WAITERS)
         if self._waiting.load():
             self._word.fetch_add(1)
             self._word.notify(n)
 
     def notify_all(self) -> None:
         """Wake all waiters."""
-        self.notify(0x7FFFFFFF)
+        self.notify(MOST_WAITERS)
 
     def __enter__(self) -> Self:
         self.mutex.acquire()
@@ -126,6 +111,12 @@ class Condition(Words):
 
     def __repr__(self) -> str:
         return f"<Condition of {self.mutex!r}, {self._waiting.load()} waiting>"
+
+
+def _checked(mutex: Mutex) -> Mutex:
+    if not isinstance(mutex, Mutex):
+        raise TypeError(f"a Condition works with a Mutex, not {type(mutex).__name__}")
+    return mutex
 
 
 class RWLock(Words):
@@ -146,7 +137,7 @@ class RWLock(Words):
     _WRITER = 0x80000000
 
     def __init__(self) -> None:
-        self._take(None, 0)
+        self._take()
         self._writers = self._words[2]
 
     @classmethod
@@ -156,7 +147,7 @@ class RWLock(Words):
         Raises: ValueError outside the buffer or unaligned.
         """
         self = cls._make()
-        self._take(buffer, offset)
+        self._take_at(buffer, offset)
         self._writers = self._words[2]
         return self
 
