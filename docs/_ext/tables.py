@@ -16,7 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 from rawsys import _catalog
 from rawsys.table import TABLE, Entry
 
-OWNED = ("fd", "sync", "memory", "sched", "signals", "process", "command", "thread", "batch", "vdso", "proc")
+OWNED = ("fd", "sync", "memory", "sched", "signals", "process", "command", "thread", "batch", "vdso", "proc", "events")
 
 
 class Generated(SphinxDirective):
