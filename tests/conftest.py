@@ -17,7 +17,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "deadline(seconds): the time after which a test is ended with the stacks of all threads"
     )
     # A shell's `&` and nohup start us with these ignored, which our children would inherit, and then tests of them lie.
-    for number, action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    defaults = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGQUIT: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    for number, action in defaults.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, action)
 

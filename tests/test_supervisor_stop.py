@@ -119,13 +119,27 @@ def test_a_zombie_is_no_member() -> None:
         "if os.fork() == 0:\n"  # the parent: leaves the group, and never waits for its child
         "    group = os.getpgrp(); child = os.fork()\n"
         "    if child == 0: os._exit(0)\n"
-        "    os.setsid(); os.write(begin, b'x'); time.sleep(1000)\n"
+        "    os.setsid(); os.write(begin, b'x'); os.read(9, 1)\n"  # until the test closes the other end
         "os.read(end, 1); os.write(3, b'\\n'); time.sleep(1000)"
     )
-    outcome = supervise(
-        [Service("one", [sys.executable, "-S", "-c", code], ready="fd", restart=ONCE, stop=["TERM", 30])],
-        ("one", "running", down),
-    )
+    hold, release = os.pipe()
+    try:
+        outcome = supervise(
+            [
+                Service(
+                    "one",
+                    [sys.executable, "-S", "-c", code],
+                    ready="fd",
+                    restart=ONCE,
+                    stop=["TERM", 30],
+                    fds={9: hold},
+                )
+            ],
+            ("one", "running", down),
+        )
+    finally:
+        os.close(hold)
+        os.close(release)
     assert outcome.path("one")[-2:] == ["stopping", "stopped"]
     assert outcome.left == 1  # the one in its own session, see below: it is no business of a library
 

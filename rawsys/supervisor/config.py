@@ -9,10 +9,10 @@ from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
-from rawsys.supervisor import keys
-from rawsys.supervisor.keys import Place
+from rawsys.supervisor import keys, values
 from rawsys.supervisor.order import levels
 from rawsys.supervisor.service import Service
+from rawsys.supervisor.values import Place
 from rawsys.supervisor.words import near
 
 TYPE_CHECKING = False
@@ -182,12 +182,12 @@ class _Reader:
         value = data.get(name, {})
         if isinstance(value, dict):
             return dict(value)
-        self._wrong(place.key(name), f"[{name}] is a table, not {keys.kind_of(value)}")
+        self._wrong(place.key(name), f"[{name}] is a table, not {values.kind_of(value)}")
         return {}
 
     def _include(self, file: Path, place: Place, patterns: object) -> None:
         if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-            self._wrong(place, f"a list of paths is needed, not {keys.kind_of(patterns)}")
+            self._wrong(place, f"a list of paths is needed, not {values.kind_of(patterns)}")
             return
         for pattern in patterns:
             found = sorted(glob(str(file.parent / pattern)))
@@ -203,7 +203,7 @@ class _Reader:
             if name in self._named:
                 self._wrong(place, f"there is a service {name} already")
             elif not isinstance(table, dict):
-                self._wrong(place, f"[service.{name}] is a table, not {keys.kind_of(table)}")
+                self._wrong(place, f"[service.{name}] is a table, not {values.kind_of(table)}")
             else:
                 own = self._values(place, table, keys.SERVICE)
                 if "env" in common and "env" in own:  # variable by variable: all other keys replace the default whole
@@ -229,16 +229,16 @@ class _Reader:
         for name, table in self._table(top, data, "socket").items():
             place = top.key("socket").key(name)
             if not isinstance(table, dict):
-                self._wrong(place, f"[socket.{name}] is a table, not {keys.kind_of(table)}")
+                self._wrong(place, f"[socket.{name}] is a table, not {values.kind_of(table)}")
                 continue
-            values = self._values(place, table, keys.SOCKET_TABLE)
+            told = self._values(place, table, keys.SOCKET_TABLE)
             self._listened.add(name)
-            if "listen" in values:
-                self._sockets[name] = values["listen"]
+            if "listen" in told:
+                self._sockets[name] = told["listen"]
             elif "listen" not in table:
                 self._wrong(place, 'listen is missing: listen = "tcp:127.0.0.1:8080"')
 
-    def _values(self, place: Place, table: Mapping[str, Any], known: Mapping[str, keys.Key]) -> dict[str, Any]:
+    def _values(self, place: Place, table: Mapping[str, Any], known: Mapping[str, values.Key]) -> dict[str, Any]:
         """The values of a table, by the names that Python knows them by."""
         found: dict[str, Any] = {}
         for word, value in table.items():
@@ -248,7 +248,7 @@ class _Reader:
                 continue
             try:
                 found[key.name] = key.read(value, place.key(word))
-            except keys.Misplaced as error:
+            except values.Misplaced as error:
                 for where, text in error.problems:
                     self._wrong(where, text)
             except ValueError as error:
@@ -259,7 +259,7 @@ class _Reader:
         if word in _LATER:
             self._wrong(place, f"{_LATER[word]} are not known yet; this version of rawsys has none")
         else:
-            self._wrong(place, f"unknown table{near(word, known)}" if table else keys.unknown(word, known))
+            self._wrong(place, f"unknown table{near(word, known)}" if table else values.unknown(word, known))
 
     # ---- Procfile ----
 
@@ -270,7 +270,7 @@ class _Reader:
         env = {}
         if (file.parent / ".env").exists():
             try:
-                env = keys.env_file(".env", top)
+                env = values.env_file(".env", top)
             except ValueError as error:
                 self._wrong(top, str(error))
         for number, line in enumerate(text.splitlines(), 1):

@@ -187,11 +187,11 @@ class Instance(Machine):
 
     def may_start(self) -> bool:
         """Whether all that it comes after is ready."""
-        return self._world.may_start(self)
+        return self._world.order.may_start(self)
 
     def waits_for(self) -> str:
         """The services that are not ready yet."""
-        return ", ".join(self._world.not_ready(self)) or "the end of the supervisor"
+        return ", ".join(self._world.order.not_ready(self)) or "the end of the supervisor"
 
     def ready_at_once(self) -> bool:
         """Whether nothing has to be waited for."""

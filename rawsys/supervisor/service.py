@@ -100,8 +100,8 @@ class Service:
     - ``env``: its whole environment, else the supervisor's; ``extra_env``: some more.
 
     All other arguments are those of `rawsys.Command`: ``cwd``, ``user``, ``group``, ``umask``, ``nice``, ``rlimits``,
-    ``affinity``, ``capabilities``, ``cgroup``, ``stdin`` (NULL if not given), ``signal_mask`` (nothing), ``fds``, ...  It runs in
-    a session of its own.
+    ``affinity``, ``capabilities``, ``cgroup``, ``stdin`` (NULL if not given), ``signal_mask`` (nothing),
+    ``default_signals`` (all that the supervisor ignores), ``fds``, ...  It runs in a session of its own.
 
     A Service cannot be changed; `replace` makes a variant.  Raises TypeError and ValueError for what cannot be right.
     """

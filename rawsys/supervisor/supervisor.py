@@ -14,10 +14,12 @@ from rawsys.signals import SignalQueue
 from rawsys.supervisor.change import Change, Notice
 from rawsys.supervisor.instance import Instance
 from rawsys.supervisor.order import check_order
+from rawsys.supervisor.ordering import Ordering
 from rawsys.supervisor.output import Output
 from rawsys.supervisor.remains import Remains
+from rawsys.supervisor.roster import Roster
 from rawsys.supervisor.table import ACTIVE, ENDED, UP, Event, State
-from rawsys.supervisor.words import KILL, SIGNALS, near, signal_name
+from rawsys.supervisor.words import KILL, SIGNALS, ignored_signals, near, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,8 +70,10 @@ class Supervisor:
             raise ValueError(f"on_death is one of {', '.join(ON_DEATH)}, not {on_death!r}")
         self.exit_when, self.on_death, self.own_process = exit_when, on_death, own_process
         self._signals = signals
-        self.services: dict[str, Service] = {}
-        self.instances: dict[str, list[Instance]] = {}
+        self._roster = Roster(self)
+        self.services = self._roster.services
+        self.instances = self._roster.instances
+        self.order = Ordering(self.services, self.instances)
         self.sockets: dict[str, ListenSocket] = {}
         self.loop = EventLoop()
         """The loop that `run` runs; more sources may be registered in it."""
@@ -77,16 +81,12 @@ class Supervisor:
         self._listeners: list[Callable[[Change | Notice], object]] = []
         self._news: deque[tuple[Instance, Change]] = deque()
         self._to_start: deque[Instance] = deque()
-        self._removed: set[str] = set()
-        self._leaving: dict[Instance, None] = {}
-        """Those that are forgotten when nothing of them is left."""
-        self._held: dict[Instance, tuple[Event, str]] = {}
-        """Those that are to stop as soon as what depends on them has."""
-        self._dependents: dict[str, list[str]] | None = None
         self.output = Output(self.loop, self.report)
         self._remains: Remains | None = None
         self._queue: SignalQueue | None = None
         self._limit: tuple[int | None, int | None] | None = None
+        self._ignored: list[int] = []
+        """Signals that are ignored here, by nohup for one; services have them at their default."""
         self._running = self._stopping = False
         self._asked_strangers = False
         self._interrupts = 0
@@ -129,7 +129,7 @@ class Supervisor:
     def start(self, name: str) -> None:
         """Want a service (``web``) or an instance (``web/2``) up.  KeyError for an unknown one."""
         for instance in self._staying(name):
-            self._held.pop(instance, None)
+            self.order.let_go(instance)
             instance.goal_up = True
             if instance.state is State.STOPPED:
                 self._enqueue(instance)
@@ -139,13 +139,13 @@ class Supervisor:
     def stop(self, name: str) -> None:
         """Want it down: what requires it stops before it."""
         for instance in self.named(name):
-            self._down(instance, Event.STOP, "asked to stop")
+            self.order.down(instance, Event.STOP, "asked to stop")
 
     def restart(self, name: str) -> None:
         """Want it down and up again, with all that requires it."""
         for instance in self._staying(name):
             if instance.state in UP:
-                self._down(instance, Event.RESTART, "asked to restart")
+                self.order.down(instance, Event.RESTART, "asked to restart")
             else:
                 instance.feed(Event.RESTART, "asked to restart")
 
@@ -154,12 +154,12 @@ class Supervisor:
 
     def is_leaving(self, instance: Instance) -> bool:
         """It was removed or scaled away, and is forgotten when nothing of it is left: nobody can want it up again."""
-        return instance in self._leaving
+        return self._roster.is_leaving(instance)
 
     def kill(self, name: str) -> None:
         """Want it down at once, by SIGKILL."""
         for instance in self.named(name):
-            self._held.pop(instance, None)
+            self.order.let_go(instance)
             instance.feed(Event.KILL, "asked to be killed")
 
     def reset(self, name: str) -> None:
@@ -172,13 +172,7 @@ class Supervisor:
         if name not in self.services:
             self.named(name)
             raise ValueError(f"{name} is an instance: scale() takes instances away")
-        needing = [
-            other for other in self._depend_on(name) if any(i not in self._leaving for i in self.instances[other])
-        ]
-        if needing:
-            raise ValueError(f"{name} cannot be removed: {', '.join(needing)} needs it")
-        self._removed.add(name)
-        self._leave(list(self.instances[name]))
+        self._roster.remove(name)
 
     def scale(self, name: str, count: int) -> None:
         """Have so many instances of a service: the last ones leave, new ones start.  KeyError for an unknown one."""
@@ -201,42 +195,7 @@ class Supervisor:
 
     def put(self, service: Service) -> None:
         """`replace`, or `add` without a start, for one of several services whose order was checked together."""
-        known, leaving = service.name in self.services, service.name in self._removed
-        here = self.instances.setdefault(service.name, [])
-        wanted = self._running and (any(one.goal_up for one in here) or leaving or (known and not here))
-        self.services[service.name] = service
-        self._dependents = None
-        self._removed.discard(service.name)
-        for instance in here:
-            instance.become(service)
-        self._have(service, here, wanted)
-
-    def _have(self, service: Service, here: list[Instance], wanted: bool) -> None:
-        """Have as many instances as the service says: the last ones leave, new ones start if the service is wanted up."""
-        self._leave([instance for instance in here if instance.number >= service.instances])
-        for number in range(service.instances):
-            known = next((instance for instance in here if instance.number == number), None)
-            if known is None:
-                here.append(known := Instance(service, number, self))
-            self._leaving.pop(known, None)
-            if wanted and not known.goal_up:
-                self.start(f"{service.name}/{number}")
-
-    def _leave(self, instances: list[Instance]) -> None:
-        for instance in instances:
-            self._leaving[instance] = None
-            self._down(instance, Event.STOP, "removed")
-        self._forget_left()
-
-    def _forget_left(self) -> None:
-        for instance in [one for one in self._leaving if one.state not in ACTIVE and one not in self._held]:
-            del self._leaving[instance]
-            instance.close()
-            self.instances[instance.service.name].remove(instance)
-        for name in [name for name in self._removed if not self.instances[name]]:
-            self._removed.discard(name)
-            del self.instances[name], self.services[name]
-            self._dependents = None
+        self._roster.put(service, self._running)
 
     def signal(self, name: str, signal: int | str) -> None:
         """Send a signal to its process, not to its group.  ProcessLookupError where there is none."""
@@ -312,6 +271,7 @@ class Supervisor:
         return self._code
 
     def _set_up(self) -> None:
+        self._ignored = ignored_signals()
         self._raise_limit()
         self._remains = Remains(self.loop, self.report, guard=self.on_death == "kill", adopt=self.own_process)
         if self._signals:
@@ -364,6 +324,8 @@ class Supervisor:
             given["parent_death_signal"] = KILL
         if self._limit is not None:
             given["rlimits"] = {_NOFILE: self._limit, **service.attributes.get("rlimits", {})}
+        if self._ignored and "default_signals" not in service.attributes:
+            given["default_signals"] = self._ignored
         return given
 
     # ---- starting ----
@@ -382,21 +344,6 @@ class Supervisor:
         if self._to_start:
             self.loop.call_soon(self._start_some)
 
-    def may_start(self, instance: Instance) -> bool:
-        """Whether all that an instance comes after is ready."""
-        return not self._stopping and all(map(self._is_ready, instance.service.needs))
-
-    def not_ready(self, instance: Instance) -> list[str]:
-        """The services that it waits for."""
-        return [name for name in instance.service.needs if not self._is_ready(name)]
-
-    def _is_ready(self, name: str) -> bool:
-        return all(
-            instance.state is State.DONE
-            or (instance.state is State.RUNNING and not instance.service.oneshot and instance not in self._held)
-            for instance in self.instances[name]
-        )
-
     # ---- news ----
 
     def news(self, instance: Instance, change: Change) -> None:
@@ -414,10 +361,11 @@ class Supervisor:
         while self._news:
             instance, change = self._news.popleft()
             self.report(change)
-            self._consider(instance, change)
-        self._release_held()
-        if self._leaving:
-            self._forget_left()
+            self.order.consider(instance, change)
+            if change.to is State.FAILED and (instance.service.key or self.exit_when == "any-failed"):
+                self._shut_down(f"{instance.name} has failed", instance.exit_code or 1)
+        self.order.release()
+        self._roster.forget_left()
         self._check_end()
 
     def report(self, record: Change | Notice) -> None:
@@ -428,71 +376,14 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001 - a listener's fault is not the services'
                 sys.excepthook(type(error), error, error.__traceback__)
 
-    def _consider(self, instance: Instance, change: Change) -> None:
-        name = instance.service.name
-        dependents = self._depend_on(name)
-        if dependents and change.to in (State.RUNNING, State.DONE):
-            for other in dependents:
-                for waiting in self.instances[other]:
-                    if waiting.state is State.WAITING and self.may_start(waiting):
-                        waiting.feed(Event.CLEAR, f"{name} is ready")
-        elif dependents and change.from_ is State.RUNNING and change.to not in (State.RUNNING, State.DONE):
-            for other in dependents:
-                if name in self.services[other].requires:
-                    for losing in self.instances[other]:
-                        losing.feed(Event.LOST, f"{name} is {change.to}")
-        if change.to is State.FAILED and (instance.service.key or self.exit_when == "any-failed"):
-            self._shut_down(f"{instance.name} has failed", instance.exit_code or 1)
-
-    def _depend_on(self, name: str) -> list[str]:
-        """The services that come after one."""
-        if self._dependents is None:
-            found: dict[str, list[str]] = {}
-            for service in self.services.values():
-                for need in service.needs:
-                    found.setdefault(need, []).append(service.name)
-            self._dependents = found
-        return self._dependents.get(name, [])
-
     # ---- stopping ----
-
-    def _down(self, instance: Instance, event: Event, reason: str) -> None:
-        """Stop it after what depends on it has stopped."""
-        if event is Event.STOP:
-            instance.goal_up = False
-        if instance.state not in ACTIVE or not self._blocked(instance):
-            instance.feed(event, reason)
-            return
-        self._held[instance] = event, reason
-        if not self._stopping:
-            for other in self._depend_on(instance.service.name):
-                if instance.service.name in self.services[other].requires:
-                    for losing in self.instances[other]:
-                        losing.feed(Event.LOST, f"{instance.service.name} is to stop")
-
-    def _blocked(self, instance: Instance) -> bool:
-        """Whether something that depends on it is still there; when all stops, what merely comes after it too."""
-        name = instance.service.name
-        return any(
-            other.state in ACTIVE
-            for dependent in self._depend_on(name)
-            if self._stopping or name in self.services[dependent].requires
-            for other in self.instances[dependent]
-        )
-
-    def _release_held(self) -> None:
-        for instance, (event, reason) in list(self._held.items()):
-            if not self._blocked(instance):
-                del self._held[instance]
-                if instance.state in ACTIVE:
-                    instance.feed(event, reason)
 
     def _asked_by_signal(self, queue: SignalQueue, _: int) -> None:
         while (info := queue.get_nowait()) is not None:
             if info.signal == SIGNALS["INT"] and self._stopping:
                 self._interrupts += 1
                 for instance in self.all():
-                    self._held.pop(instance, None)
+                    self.order.let_go(instance)
                     instance.feed(Event.KILL, "interrupted again")
                 continue
             self._shut_down(f"{signal_name(info.signal)} received", 0)
@@ -502,11 +393,7 @@ class Supervisor:
             return
         self._stopping, self._code = True, code
         self._to_start.clear()
-        self._held.clear()
-        for instance in self.all():
-            instance.goal_up = False
-        for instance in self.all():
-            self._down(instance, Event.STOP, reason)
+        self.order.stop_all(list(self.all()), reason)
         self._check_end()
 
     def _check_end(self) -> None:

@@ -154,7 +154,7 @@ def _until_up(supervisor: Supervisor, instances: list[Instance], runs: dict[Inst
 def _in_vain(supervisor: Supervisor, instance: Instance) -> bool:
     """Whether its start has failed, though it may be tried again by itself: whoever asked is told at once, not in a minute."""
     if instance.state is State.WAITING:
-        return any(_will_not_come(supervisor, name) for name in supervisor.not_ready(instance))
+        return any(_will_not_come(supervisor, name) for name in supervisor.order.not_ready(instance))
     return instance.state in (State.FAILED, State.BACKOFF) or not instance.goal_up
 
 
@@ -197,7 +197,7 @@ def _outcome(supervisor: Supervisor, failed: list[Instance], instances: list[Ins
         found["failed"] = [
             {
                 "name": i.name, "state": str(i.state), "last_exit": i.last or None, "log": tail(i, _TAIL),
-                "waits_for": supervisor.not_ready(i) if i.state is State.WAITING else [],
+                "waits_for": supervisor.order.not_ready(i) if i.state is State.WAITING else [],
             }
             for i in failed
         ]  # fmt: skip

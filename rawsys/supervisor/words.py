@@ -44,6 +44,18 @@ def signal_name(number: int) -> str:
     return f"SIGRTMIN+{number - 34}" if number >= 34 else f"signal {number}"
 
 
+def ignored_signals() -> list[int]:
+    """The signals that this process ignores."""
+    from rawsys.fd import Fd
+
+    with Fd.open("/proc/self/status") as file:
+        for line in file.read_all().splitlines():
+            if line.startswith(b"SigIgn:"):
+                mask = int(line.split()[1], 16)
+                return [number for number in range(1, 65) if mask >> number - 1 & 1 and number not in (32, 33)]
+    return []
+
+
 def near(word: str, known: Iterable[str]) -> str:
     """``; did you mean web?`` where a known word is near, else the words that there are, if they are few."""
     from difflib import get_close_matches
