@@ -500,6 +500,7 @@ def test_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         command = ["db"]
         ready = { tcp = "127.0.0.1:5432", timeout = "30s" }
         umask = "027"
+        rlimit = { nofile = ["1KiB", "unlimited"], core = 0 }
         [service.job]
         command = ["job"]
         restart = "never"
@@ -511,5 +512,6 @@ def test_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "1. db, job", "2. web", "command serve 'two words'", "after db", "start-timeout 30s", "start-timeout 60s",
         "ready tcp = 127.0.0.1:5432, every = 0.2s, timeout = 3s", "umask 0o27", "restart policy = never",
         "check http = http://127.0.0.1:8000/health, every = 10s, timeout = 3s, fails = 3", "stop TERM, 10s, KILL",
+        "rlimit nofile = 1024, unlimited, core = 0",
     ):  # fmt: skip
         assert wanted in lines, lines

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import pickle
 import resource
+import select
 import signal
 
 import pytest
 
-from rawsys import ExitStatus, Pid
+from rawsys import ExitStatus, Pid, structs
 from rawsys.constants import SIGUSR1
 from rawsys.errors import ExitError
+from rawsys.process import Usage
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,30 @@ def test_status_says_how_it_ended(raw: int, code: int | None, killer: int | None
     assert (status.code, status.signal, status.core_dumped, str(status)) == (code, killer, core, text)
     assert status.success == (raw == 0) and status == ExitStatus(raw) and hash(status) == hash(ExitStatus(raw))
     assert pickle.loads(pickle.dumps(status)) == status
+
+
+def test_usage_takes_each_number_from_its_place() -> None:
+    """Each field is that of `struct rusage`, whose layout is compared with the C compiler's elsewhere."""
+    record = structs.rusage()
+    record.ru_utime.tv_sec, record.ru_utime.tv_usec = 1, 500_000
+    record.ru_stime.tv_sec, record.ru_stime.tv_usec = 2, 250_000
+    fields = ["maxrss", "minflt", "majflt", "inblock", "oublock", "nvcsw", "nivcsw"]
+    for number, field in enumerate(fields, 3):
+        setattr(record, f"ru_{field}", number)
+    assert Usage.from_bytes(bytes(record)) == (1.5, 2.25, 3 * 1024, 4, 5, 6, 7, 8, 9)
+
+
+def test_usage_of_a_child_has_its_faults_and_switches() -> None:
+    """A child that touched fresh pages had faults, and one that waited gave the processor away (74)."""
+
+    def work() -> None:
+        memory = mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory.write(b"x" * len(memory))
+        reading, _writing = os.pipe()
+        select.select([reading], [], [], 0.001)
+
+    usage = Pid.fork(work).wait().rusage
+    assert usage is not None and usage.minor_faults > 0 and usage.voluntary_switches > 0
 
 
 @pytest.mark.parametrize("raw", [0x137F, 0xFFFF, -1, 0x10000, 0x0109])

@@ -16,7 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 from rawsys import _catalog
 from rawsys.table import TABLE, Entry
 
-OWNED = ("fd", "sync", "memory", "sched", "signals", "process", "command", "thread", "batch", "vdso", "proc")
+OWNED = ("fd", "sync", "memory", "sched", "signals", "process", "command", "thread", "batch", "vdso", "proc", "events")
 
 
 class Generated(SphinxDirective):
@@ -104,8 +104,10 @@ def _refused(entry: Entry) -> str:
 
 
 def _surfaces(entry: Entry) -> str:
-    pages = dict.fromkeys((f"{entry.name}(2)", entry.man))
-    names = dict.fromkeys(each for page in pages for each in _above().get(page or "", ()))
+    """Who is about this call; where nobody is, who is about its page, which several calls may share (pread and pwrite)."""
+    own = dict.fromkeys((f"{entry.name}(2)", f"{entry.name.removesuffix('64')}(2)"))
+    names = dict.fromkeys(each for page in own for each in _above().get(page, ()))
+    names = names or dict.fromkeys(_above().get(entry.man or "", ()))
     return ", ".join(f"{{py:obj}}`{name.removeprefix('rawsys.')} <{name}>`" for name in names)
 
 

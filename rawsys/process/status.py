@@ -35,16 +35,17 @@ class Usage(NamedTuple):
     def from_bytes(cls, data: bytes | bytearray) -> Usage:
         """The meaning of a ``struct rusage`` (144 bytes)."""
         words = memoryview(data).cast("q")
+        # Between these stand words that Linux leaves 0: memory integrals (5 to 7), swaps (10), messages and signals (13 to 15).
         return cls(
             words[0] + words[1] / 1e6,
             words[2] + words[3] / 1e6,
             words[4] * 1024,
-            words[6],
-            words[7],
+            words[8],
             words[9],
-            words[10],
-            words[14],
-            words[15],
+            words[11],
+            words[12],
+            words[16],
+            words[17],
         )
 
 

@@ -38,6 +38,10 @@ def add(command: Adder, whole: argparse.ArgumentParser) -> None:
     init.add_argument(
         "program", nargs=argparse.REMAINDER, metavar="-- PROGRAM ...", help="the program and its arguments"
     )
+    init.epilog = (
+        "Exit status: that of the program, 128 and the signal's number where a signal killed it; 126 and 127 where it could not "
+        "be started; 2 wrong usage."
+    )
     check = command("check", run, "tell what is wrong with a configuration")
     check.add_argument("file", metavar="FILE", help="a TOML file, or a Procfile")
     check.add_argument("--explain", action="store_true", help="print the start order and the effective configuration")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shlex
 
 from rawsys.supervisor.order import levels, needs_of
@@ -85,10 +86,30 @@ def described(service: Service) -> dict[str, Any]:
     if service.extra_env:
         found["env"] = {key: os.fsdecode(value) for key, value in service.extra_env.items()}
     for key, value in service.attributes.items():
+        if key == "rlimits":
+            found["rlimit"] = _rlimit(value)
+            continue
         found[key.replace("_", "-")] = (
             oct(value) if key == "umask" else os.fsdecode(value) if isinstance(value, (str, bytes)) else repr(value)
         )
     return found
+
+
+def _rlimit(limits: dict[int, Any]) -> dict[str, Any]:
+    """By the names of the file; a pair is soft and hard."""
+    names = {
+        number: name.removeprefix("RLIMIT_").lower()
+        for name, number in vars(resource).items()
+        if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"  # an old name of nofile
+    }
+    return {
+        names[number]: [_bound(each) for each in limit] if isinstance(limit, tuple) else _bound(limit)
+        for number, limit in limits.items()
+    }
+
+
+def _bound(limit: int | None) -> int | str:
+    return "unlimited" if limit is None else limit
 
 
 def _ready(service: Service) -> str:
