@@ -85,7 +85,7 @@ class Run:
 
     def write(self, text: str) -> None:
         """Write another configuration."""
-        self.file.write_text(dedent(text))
+        self.file.write_text(dedent(text), errors="surrogateescape")
 
     def hear(self, wanted: bytes = b"\n", seconds: float = SECONDS) -> None:
         """Wait until it has written something on standard error."""
