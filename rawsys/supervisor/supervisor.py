@@ -129,12 +129,15 @@ class Supervisor:
     def start(self, name: str) -> None:
         """Want a service (``web``) or an instance (``web/2``) up.  KeyError for an unknown one."""
         for instance in self._staying(name):
-            self._held.pop(instance, None)
-            instance.goal_up = True
-            if instance.state is State.STOPPED:
-                self._enqueue(instance)
-            else:
-                instance.feed(Event.START, "asked to start")
+            self._start(instance)
+
+    def _start(self, instance: Instance) -> None:
+        self._held.pop(instance, None)
+        instance.goal_up = True
+        if instance.state is State.STOPPED:
+            self._enqueue(instance)
+        else:
+            instance.feed(Event.START, "asked to start")
 
     def stop(self, name: str) -> None:
         """Want it down: what requires it stops before it."""
@@ -214,13 +217,14 @@ class Supervisor:
     def _have(self, service: Service, here: list[Instance], wanted: bool) -> None:
         """Have as many instances as the service says: the last ones leave, new ones start if the service is wanted up."""
         self._leave([instance for instance in here if instance.number >= service.instances])
+        numbered = {instance.number: instance for instance in here}
         for number in range(service.instances):
-            known = next((instance for instance in here if instance.number == number), None)
+            known = numbered.get(number)
             if known is None:
                 here.append(known := Instance(service, number, self))
             self._leaving.pop(known, None)
             if wanted and not known.goal_up:
-                self.start(f"{service.name}/{number}")
+                self._start(known)
 
     def _leave(self, instances: list[Instance]) -> None:
         for instance in instances:
@@ -343,6 +347,10 @@ class Supervisor:
             socket.close()
         self.sockets.clear()
         self.loop.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.loop.closed else "running" if self._running else "not running"
+        return f"<{type(self).__name__} {state}, services: {', '.join(self.services) or 'none'}>"
 
     def __enter__(self) -> Self:
         return self
