@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -123,6 +124,19 @@ def test_watch_in_a_pipe(run: Run) -> None:
         assert process.stdout.readline() == head  # a second later
         process.send_signal(signal.SIGINT)
         assert b"\x1b" not in process.stdout.read() and process.wait(SECONDS) == 0
+
+
+def test_watch_as_json(run: Run) -> None:
+    """One object a line, for each look."""
+    watching = [*WITHOUT_RICH, "status", "--watch", "--json", "web/0", "--socket", run.socket]
+    with subprocess.Popen(watching, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(2):
+            (web,) = json.loads(process.stdout.readline())["services"]
+            assert (web["name"], web["state"]) == ("web", "running")
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(SECONDS) == 0
 
 
 def test_more_services_than_lines(tmp_path: Path, words: list[str]) -> None:

@@ -188,7 +188,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
     with Client(arguments.socket) as client:
         if arguments.watch:
-            return screens.watch(client, arguments.names)
+            return screens.watch(client, arguments.names, as_json=arguments.json)
         found = client.call("status", names=arguments.names)
         if arguments.json:
             _print_json(found)

@@ -183,6 +183,13 @@ def wholes(value: Any, place: Place) -> list[int]:
     return [whole(each, place) for each in value]
 
 
+def some_wholes(value: Any, place: Place) -> list[int]:
+    """A list of integers, at least one."""
+    if not wholes(value, place):
+        raise ValueError("the list is empty")
+    return list(value)
+
+
 def octal(value: Any, place: Place) -> int:
     """A mode: "027" or 0o027."""
     if isinstance(value, str) and re.fullmatch(r"(0o)?[0-7]{1,4}", value):
@@ -239,6 +246,10 @@ def limits(value: Any, place: Place) -> dict[int, int | tuple[int | None, int | 
         pair = isinstance(limit, list) and len(limit) == 2
         try:
             found[constant] = tuple(map(_limit, limit)) if pair else _limit(limit)
+            if pair:
+                soft, hard = found[constant]
+                if hard is not None and (soft is None or soft > hard):
+                    raise ValueError(f"the soft limit comes first, and is not above the hard one: {limit}")
         except ValueError as error:
             wrong.append((place.key(name), str(error)))
     if wrong:
@@ -463,7 +474,7 @@ SERVICE: dict[str, Key] = {
     "groups": Key("groups", names_or_numbers, "its other groups"),
     "umask": Key("umask", octal, "its file mode creation mask"),
     "nice": Key("nice", whole, "-20 (gets most) to 19"),
-    "affinity": Key("affinity", wholes, "the processors that it runs on"),
+    "affinity": Key("affinity", some_wholes, "the processors that it runs on"),
     "rlimit": Key("rlimits", limits, "limits: nofile, core, as, ..."),
     "capabilities": Key("capabilities", capabilities, "what it may have: bounding and ambient"),
     "no-new-privs": Key("no_new_privs", boolean, "no set-uid program gives it more"),

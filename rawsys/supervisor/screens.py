@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -159,12 +160,15 @@ def show_status(rows: list[dict[str, Any]]) -> None:
     print(plain(rows))
 
 
-def watch(client: Client, names: list[str]) -> int:
-    """Show the table anew whenever something happens, and once a second, until Ctrl-C or the end of the supervisor."""
+def watch(client: Client, names: list[str], *, as_json: bool = False) -> int:
+    """Show the table anew whenever something happens, and once a second, until Ctrl-C or the end of the supervisor.
+
+    As JSON it is one object a line.
+    """
     from rawsys.supervisor.client import NoSupervisorError
 
     try:
-        _watch(client, names)
+        _watch(client, names, as_json)
     except NoSupervisorError:
         print("rawsys: the supervisor has ended", file=sys.stderr)
         return 4
@@ -173,7 +177,11 @@ def watch(client: Client, names: list[str]) -> int:
     return 0
 
 
-def _watch(client: Client, names: list[str]) -> None:
+def _watch(client: Client, names: list[str], as_json: bool) -> None:
+    if as_json:
+        for rows in _each_look(client, names):
+            print(json.dumps({"services": rows}), flush=True)
+        return
     if not sys.stdout.isatty():
         for rows in _each_look(client, names):
             print(plain(rows), flush=True)
