@@ -14,6 +14,8 @@ import pytest
 from controlling import SECONDS, Run, command, on_a_terminal, shown, supervising
 from support import INTERPRETER, need, script
 
+from rawsys.supervisor import screens
+
 SERVICES = """
 [defaults]
 stop = ["TERM", "2s", "KILL"]
@@ -124,6 +126,25 @@ def test_watch_in_a_pipe(run: Run) -> None:
         assert process.stdout.readline() == head  # a second later
         process.send_signal(signal.SIGINT)
         assert b"\x1b" not in process.stdout.read() and process.wait(SECONDS) == 0
+
+
+def test_what_a_service_says_of_itself_does_not_control_the_terminal() -> None:
+    """STATUS= of sd_notify is anybody's text: no escape goes through, and the columns stay."""
+    row = {
+        "name": "web",
+        "state": "running",
+        "pid": 7,
+        "uptime": 1.0,
+        "restarts": 0,
+        "last_exit": None,
+        "next_start": None,
+    }
+    for said, wanted in (
+        ("\x1b]0;x\x07 \x9b1m \u202e", "\ufffd]0;x\ufffd \ufffd1m \ufffd"),
+        ("x" * 4000, "x" * 57 + "..."),
+    ):
+        assert screens.cells({**row, "status_text": said})[-1] == wanted
+        assert screens.plain([{**row, "status_text": said}]).splitlines()[1].endswith(f"  {wanted}")
 
 
 def test_watch_as_json(run: Run) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 HEADS = ("NAME", "STATE", "PID", "UPTIME", "RESTARTS", "LAST EXIT", "STARTS IN", "HEALTH")
 _COLOURS = {"running": "green", "done": "green", "starting": "cyan", "waiting": "cyan", "backoff": "yellow", "exited": "yellow",
             "stopping": "yellow", "killing": "yellow", "failed": "bold red", "stopped": "dim"}  # fmt: skip
+_WIDEST = 60
+"""Letters of a cell at most: an error with its path, and of what a service says the beginning."""
 EVERY = 1.0
 """Seconds between two looks of `watch`, where nothing happens."""
 
@@ -45,9 +47,14 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def _short(words: str | None) -> str:
-    """How it ended, or how well it is, in few letters: eight columns have to stand in 80."""
+    """How it ended, or how well it is, in few letters: eight columns have to stand in 80.
+
+    What a service says of itself (STATUS=) may be long, and may try to control the terminal of who looks at it.
+    """
     short = (words or "-").replace("killed by ", "").replace("exited with ", "exit ")
-    return re.sub(r"^not well \((\d+) of (\d+)\)$", r"not well \1/\2", short)
+    short = re.sub(r"^not well \((\d+) of (\d+)\)$", r"not well \1/\2", short)
+    short = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in short)
+    return short if len(short) <= _WIDEST else f"{short[: _WIDEST - 3]}..."
 
 
 def plain(rows: Iterable[dict[str, Any]]) -> str:
