@@ -353,6 +353,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         ('[service.a]\ncommand = ["a"]\nrlimit = { nofile = [9, 5] }', "rlimit.nofile: the soft limit comes first, and is not above"),
         ('[service.a]\ncommand = ["a"]\nrlimit = { core = ["unlimited", 5] }', "rlimit.core: the soft limit comes first"),
         ('[service.a]\ncommand = ["a"]\ninstances = 10001', "instances is a number from 0 to 10000, not 10001"),
+        ('[service.a]\ncommand = ["a"]\nlog = ""', "rawsys.toml:3: [service.a] log: the path is empty"),
         ("x = " + "[" * 100_000, "this is no TOML"),
         ("[defaults]\nnise = 3", "rawsys.toml:2: [defaults] nise: unknown key; did you mean nice?"),
     ],

@@ -147,6 +147,37 @@ def test_what_a_service_says_of_itself_does_not_control_the_terminal() -> None:
         assert screens.plain([{**row, "status_text": said}]).splitlines()[1].endswith(f"  {wanted}")
 
 
+@pytest.mark.parametrize(
+    ("width", "heads"),
+    [(80, "NAME STATE PID UPTIME RESTARTS LAST EXIT STARTS IN HEALTH"), (64, "NAME STATE PID LAST EXIT STARTS IN HEALTH"),
+     (40, "NAME STATE PID HEALTH"), (24, "NAME STATE PID"), (1, "NAME STATE PID")],
+)  # fmt: skip
+def test_a_narrow_terminal_has_fewer_columns(run: Run, width: int, heads: str) -> None:
+    """Who it is, what it does and its pid can be read, and what else there is room for."""
+    pytest.importorskip("rich")
+    with on_a_terminal(*RAWSYS, "status", "--socket", run.socket, width=width) as (master, process):
+        text = bare(shown(master))
+        process.wait(SECONDS)
+    if width > 1:
+        head, *lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+        assert head.split() == heads.split()
+        assert [line.split()[:2] for line in lines] == [
+            ["web", "running"], ["web/1", "running"], ["broken", "backoff"], ["worker", "running"]
+        ]  # fmt: skip
+        assert all(len(line) <= width for line in (head, *lines))
+
+
+def test_standard_output_that_is_full_or_closed(run: Run) -> None:
+    """A complaint of one line, or nothing: no traceback."""
+    words = [*RAWSYS, "status", "web", "--socket", run.socket]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stderr) == (1, b"rawsys: [Errno 28] No space left on device\n")
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *words]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_watch_as_json(run: Run) -> None:
     """One object a line, for each look."""
     watching = [*WITHOUT_RICH, "status", "--watch", "--json", "web/0", "--socket", run.socket]

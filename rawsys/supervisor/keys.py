@@ -332,6 +332,8 @@ def log(value: Any, place: Place) -> Log:
     """A path, "screen", or a table."""
     if value == "screen":
         return screen()
+    if value == "":
+        raise ValueError("the path is empty")  # it would be the folder of the file
     if isinstance(value, str):
         return made(place, Log, path(value, place))  # type: ignore[no-any-return]
     return made(place, Log, **table(LOG, value, place, 'a path, "screen" or a table'))  # type: ignore[no-any-return]

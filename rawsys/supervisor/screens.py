@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 HEADS = ("NAME", "STATE", "PID", "UPTIME", "RESTARTS", "LAST EXIT", "STARTS IN", "HEALTH")
 _COLOURS = {"running": "green", "done": "green", "starting": "cyan", "waiting": "cyan", "backoff": "yellow", "exited": "yellow",
             "stopping": "yellow", "killing": "yellow", "failed": "bold red", "stopped": "dim"}  # fmt: skip
+_LESSER = ("RESTARTS", "UPTIME", "STARTS IN", "LAST EXIT", "HEALTH")
+"""What a narrow terminal goes without, the first first."""
+_NARROW = 14
+"""Columns that an error or the words of a service need at least: the rest of it is folded or cut."""
 _WIDEST = 60
 """Letters of a cell at most: an error with its path, and of what a service says the beginning."""
 EVERY = 1.0
@@ -57,6 +61,10 @@ def _short(words: str | None) -> str:
     return short if len(short) <= _WIDEST else f"{short[: _WIDEST - 3]}..."
 
 
+def _on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()  # None where it was closed before we began
+
+
 def plain(rows: Iterable[dict[str, Any]]) -> str:
     """The table in plain columns."""
     lines = [list(HEADS), *map(cells, rows)]
@@ -66,19 +74,35 @@ def plain(rows: Iterable[dict[str, Any]]) -> str:
     )
 
 
-def rich_table(rows: Iterable[dict[str, Any]]) -> Any:
-    """The table for a terminal.  ImportError where rich is not installed."""
+def _columns(lines: list[list[str]], width: int) -> list[int]:
+    """The columns that a terminal has room for: without the lesser ones rather than with a name that cannot be read."""
+    wide = {head: max(len(head), *(len(line[at]) for line in lines)) if lines else len(head)
+            for at, head in enumerate(HEADS)}  # fmt: skip
+    for head in ("LAST EXIT", "HEALTH"):
+        wide[head] = min(wide[head], _NARROW)
+    for head in _LESSER:
+        if sum(wide.values()) + 2 * (len(wide) - 1) <= width:
+            break
+        del wide[head]
+    return [at for at, head in enumerate(HEADS) if head in wide]
+
+
+def rich_table(rows: Iterable[dict[str, Any]], width: int) -> Any:
+    """The table for a terminal of so many columns.  ImportError where rich is not installed."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for head in HEADS:
+    rows = list(rows)
+    lines = [cells(row) for row in rows]
+    columns = _columns(lines, width)
+    for head in (HEADS[at] for at in columns):
         table.add_column(
             head, justify="right" if head in ("PID", "UPTIME", "RESTARTS") else "left", no_wrap=head != "LAST EXIT"
         )
-    for row in rows:
-        name, state, *rest = cells(row)
-        table.add_row(name, Text(state, style=_COLOURS.get(row["state"], "")), *(Text(cell) for cell in rest))
+    for row, line in zip(rows, lines, strict=True):
+        styles = {1: _COLOURS.get(row["state"], "")}
+        table.add_row(*(Text(line[at], style=styles.get(at, "")) for at in columns))
     return table
 
 
@@ -117,7 +141,7 @@ class Progress:
             self._show(len(failed), f"{len(failed)} failed" if failed else "")
 
     def _begin(self, names: list[str]) -> None:
-        if len(names) <= self.MANY or not sys.stdout.isatty():
+        if len(names) <= self.MANY or not _on_terminal():
             return
         try:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -156,11 +180,12 @@ def event_line(event: dict[str, Any]) -> str:
 
 def show_status(rows: list[dict[str, Any]]) -> None:
     """Print the table once."""
-    if sys.stdout.isatty():
+    if _on_terminal():
         try:
             from rich.console import Console
 
-            Console().print(rich_table(rows))
+            console = Console()
+            console.print(rich_table(rows, console.width))
             return
         except ImportError:
             pass
@@ -189,7 +214,7 @@ def _watch(client: Client, names: list[str], as_json: bool) -> None:
         for rows in _each_look(client, names):
             print(json.dumps({"services": rows}), flush=True)
         return
-    if not sys.stdout.isatty():
+    if not _on_terminal():
         for rows in _each_look(client, names):
             print(plain(rows), flush=True)
         return
@@ -205,7 +230,7 @@ def _watch(client: Client, names: list[str], as_json: bool) -> None:
         for rows in _each_look(client, names):
             room = live.console.height - 2  # the heads, and what follows
             more = [] if len(rows) <= room + 1 else [Text(f"... {len(rows) - room} more")]
-            live.update(Group(rich_table(rows[:room] if more else rows), *more), refresh=True)
+            live.update(Group(rich_table(rows[:room] if more else rows, live.console.width), *more), refresh=True)
 
 
 def _over(text: str) -> str:
