@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from rawsys._timeouts import nanoseconds
 from rawsys.command import NULL, Command
 from rawsys.command.command import NAMES as COMMAND_NAMES
@@ -25,9 +27,18 @@ _OURS = frozenset({"announce", "argv", "new_session", "process_group", "controll
 ATTRIBUTES = tuple(sorted({*COMMAND_NAMES} - _OURS))
 """Arguments of Command that are arguments of Service too."""
 _PROCESS = ("attributes", "command", "env", "extra_env", "log", "sockets")
+_OWN_PARENT = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID")
+"""What the supervisor's own parent told it alone: a service that heard it would speak for the supervisor."""
 TARGETS = ("group", "main")
 MOST = 10_000
 """Instances of one service: some zeros too many would keep the supervisor busy for hours, and deaf meanwhile."""
+
+
+def _inherited() -> dict[str, Text] | None:
+    """What a service gets of the supervisor's environment: None, all of it, unless that has a word with its own parent."""
+    if not any(name in os.environ for name in _OWN_PARENT):
+        return None
+    return {name: value for name, value in os.environ.items() if name not in _OWN_PARENT}
 
 
 class Ready:
@@ -225,7 +236,7 @@ class Service:
         given = {name: filled(value, number) for name, value in self.attributes.items()}
         given.setdefault("stdin", NULL)
         given.setdefault("signal_mask", ())
-        env = None if self.env is None else {name: filled(value, number) for name, value in self.env.items()}
+        env = _inherited() if self.env is None else {name: filled(value, number) for name, value in self.env.items()}
         more = {name: filled(value, number) for name, value in self.extra_env.items()}
         more |= {"RAWSYS_INSTANCE": str(number), **(extra_env or {})}
         fds = {**given.pop("fds", {}), **attributes.pop("fds", {})}
