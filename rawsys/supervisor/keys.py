@@ -143,7 +143,15 @@ def duration_or_never(value: Any, place: Place) -> float | None:
 
 def path(value: Any, place: Place) -> str:
     """A path, which starts from the folder of the file."""
-    return str((place.folder / text(value, place)).absolute())
+    if "\0" in text(value, place):
+        raise ValueError(f"embedded null byte in a path: {value!r}")
+    return str((place.folder / value).absolute())
+
+
+def relative(value: Any, place: Place) -> str:
+    """A path that is joined to the folder of the file where it is used."""
+    path(value, place)
+    return str(value)
 
 
 def one_of(*words: str) -> Callable[[Any, Place], str]:
@@ -498,7 +506,7 @@ SERVICE: dict[str, Key] = {
     "oneshot": Key("oneshot", boolean, "it is to end, and done then"),
 }
 SUPERVISOR: dict[str, Key] = {
-    "socket": Key("socket", text, "the control socket"),
+    "socket": Key("socket", relative, "the control socket"),
     "on-death": Key("on_death", one_of("kill", "keep"), "what becomes of the services when the supervisor is killed"),
     "exit-when": Key("exit_when", one_of("never", "all-done", "any-failed"), "when it ends by itself"),
     "include": Key("include", texts, "more files"),

@@ -79,6 +79,8 @@ class Log:
         if file is not None and (not file or not isinstance(file, (str, bytes, os.PathLike))):
             raise TypeError(f"the file of a log is a path, not {file!r}")
         self.file: str | None = None if file is None else os.fsdecode(file)
+        if self.file is not None and "\0" in self.file:
+            raise ValueError(f"embedded null byte in the path of a log: {self.file!r}")
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
             raise ValueError(f"the size of a log is a number of bytes from 1 on, or None, not {size!r}")
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 0:

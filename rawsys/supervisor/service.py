@@ -14,6 +14,7 @@ from rawsys.supervisor.words import near, stop_steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterable, Mapping
     from typing import Any
 
@@ -293,8 +294,18 @@ def filled(value: Any, number: int) -> Any:
     if isinstance(value, str) and "{i" in value:
         import re  # seldom needed, and not cheap
 
-        return re.sub(r"\{i(?::([^{}]*))?\}", lambda found: format(number, found[1] or ""), value)
+        return re.sub(r"\{i(?::([^{}]*))?\}", lambda found: _formatted(number, found), value)
     return value
+
+
+def _formatted(number: int, found: re.Match[str]) -> str:
+    form = found[1] or ""
+    if any(len(digits) > 3 for digits in "".join(c if c.isdecimal() else " " for c in form).split()):
+        raise ValueError(f"{found[0]!r} is too wide: 999 digits at most")  # else it is gigabytes
+    try:
+        return format(number, form)
+    except ValueError as error:
+        raise ValueError(f"{found[0]!r}: {error}") from None
 
 
 def _is_name(name: str) -> bool:
