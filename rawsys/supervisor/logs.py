@@ -54,7 +54,8 @@ class Log:
     - ``file``: a path, in which `{i}` is the number of the instance; None passes the output on to the supervisor's own
       standard output, a line at a time, with the name before it.
     - ``size``: bytes after which the file is renamed to ``file.1`` and a new one begun, always between two lines (a line
-      may make the file longer than this, by up to 1 MiB); None never.  ``keep``: how many old files stay.
+      may make the file longer than this, by up to 1 MiB); None never.  ``keep``: how many old files stay.  One that
+      somebody else removed or renamed is made anew with the next run of the service.
     - ``prefix``: what stands before each line: a text, with `{time}` and `{name}` in it.  Lines that are read together
       get the same time.
     - ``stderr``: "merge" into the same; "inherit" the supervisor's; or another `Log`.

@@ -111,7 +111,8 @@ class Service:
     - ``log``: a `Log`, or the name of a file; None leaves the supervisor's own output to it.
     - ``sockets``: names of the supervisor's listening sockets that it gets (LISTEN_FDS, from descriptor 3 on).
     - ``key``: when it has failed for good, the supervisor ends with its exit code.
-    - ``env``: its whole environment, else the supervisor's; ``extra_env``: some more.
+    - ``env``: its whole environment, else the supervisor's (without NOTIFY_SOCKET, LISTEN_FDS and the like, which that was
+      told for itself); ``extra_env``: some more.
 
     All other arguments are those of `rawsys.Command`: ``cwd``, ``user``, ``group``, ``umask``, ``nice``, ``rlimits``,
     ``affinity``, ``capabilities``, ``cgroup``, ``stdin`` (NULL if not given), ``signal_mask`` (nothing), ``fds``, ...  It runs in
