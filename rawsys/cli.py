@@ -177,6 +177,12 @@ def _program(words: list[str]) -> list[str] | None:
     return program if program and not program[0].startswith("-") else None
 
 
+def _write_no_more() -> None:
+    """Python would complain again when it flushes at exit."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -191,9 +197,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # it was closed before we began (`>&-`)
             sys.stdout.flush()
         return status
-    except BrokenPipeError:
-        # The reader has gone (`| head`).  Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has gone (`| head`)
+        _write_no_more()
+        return 1
+    except OSError as error:  # a full disk behind our output; what a command reads it complains of itself
+        print(f"rawsys: {error}", file=sys.stderr)
+        _write_no_more()
         return 1
     except KeyboardInterrupt:
         return 130

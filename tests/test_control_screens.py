@@ -170,9 +170,14 @@ def test_a_narrow_terminal_has_fewer_columns(run: Run, width: int, heads: str) -
 def test_standard_output_that_is_full_or_closed(run: Run) -> None:
     """A complaint of one line, or nothing: no traceback."""
     words = [*RAWSYS, "status", "web", "--socket", run.socket]
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=SECONDS, check=False)
-    assert (done.returncode, done.stderr) == (1, b"rawsys: [Errno 28] No space left on device\n")
+    for buffered in ("", "1"):  # while it is printed, and at the end
+        env = {**os.environ, "PYTHONUNBUFFERED": buffered}
+        for command_ in (words, [*RAWSYS, "syscalls"]):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run(
+                    command_, stdout=full, stderr=subprocess.PIPE, timeout=SECONDS, check=False, env=env
+                )
+            assert (done.returncode, done.stderr) == (1, b"rawsys: [Errno 28] No space left on device\n")
     closed = ["sh", "-c", 'exec "$@" >&-', "sh", *words]
     done = subprocess.run(closed, stderr=subprocess.PIPE, timeout=SECONDS, check=False)
     assert (done.returncode, done.stderr) == (0, b"")

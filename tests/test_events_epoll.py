@@ -10,9 +10,10 @@ import resource
 import select
 import signal
 import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from support import fail_calls, few_descriptors, in_child, until_blocked
 from rawsys import Command, constants, raw
 from rawsys.errors import ClosedError
 from rawsys.events import Epoll, TimerFd, _numbers
+from rawsys.events import epoll as epoll_module
 from rawsys.fd import Fd
 from rawsys.process import Pid
 from rawsys.signals import SignalFd, SignalFlag, SignalQueue, blocked
@@ -629,3 +631,76 @@ def test_numbers_are_the_kernels() -> None:
     ours = {name: value for name, value in vars(_numbers).items() if name.isupper() and name != "SIGNAL_SET"}
     assert len(ours) > 20
     assert ours == {n: int(getattr(constants, n) if hasattr(constants, n) else getattr(errno, n)) for n in ours}
+
+
+# ---- exceptions of signal handlers ----
+
+
+class Interrupted(Exception):
+    """What a handler raises."""
+
+
+def interrupted(at: int, function: Callable[[], object]) -> bool:
+    """Call a function, with an exception before its `at`-th line in the epoll's file, as a handler's may come."""
+    left = at
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != epoll_module.__file__:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                raise Interrupted
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    except Interrupted:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_a_handlers_exception_in_add_leaves_it_watched_or_not() -> None:
+    """Wherever it comes: the kernel and the Epoll agree, so that nothing is told for ever that nobody can remove."""
+    at = 1
+    while True:
+        reading, writing = Fd.pipe()
+        with reading, writing, Epoll() as epoll:
+            writing.write(b"x")
+            came = interrupted(at, lambda: epoll.add(reading))  # noqa: B023 - called at once
+            if reading not in epoll:
+                assert epoll.wait(0) == [] and epoll._tokens == {} == epoll._masks
+                epoll.add(reading)
+            assert epoll.wait(0) == [(reading, IN)]
+            epoll.remove(reading)
+            assert epoll.wait(0) == []
+        if not came:
+            break
+        at += 1
+    assert at > 10
+
+
+def test_a_handlers_exception_in_remove_can_be_followed_by_another() -> None:
+    """The source is watched or it is not; removed again, it is told no more, and its number can be watched again."""
+    at = 1
+    while True:
+        reading, writing = Fd.pipe()
+        with reading, writing, Epoll() as epoll:
+            writing.write(b"x")
+            epoll.add(reading)
+            came = interrupted(at, lambda: epoll.remove(reading))  # noqa: B023
+            if reading in epoll:
+                epoll.remove(reading)
+            assert epoll.wait(0) == []
+            epoll.add(reading)
+            assert epoll.wait(0) == [(reading, IN)]
+        if not came:
+            break
+        at += 1
+    assert at > 10

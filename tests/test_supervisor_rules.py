@@ -356,6 +356,21 @@ def test_a_service_gives_its_steps_back_as_words(steps: list[tuple[str, float | 
     assert stop_steps(service.stop_words()) == service.stop
 
 
+def test_what_the_supervisors_own_parent_told_it_is_not_for_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under systemd a service would say READY=1 for the supervisor, and think that it has to feed its watchdog."""
+    names = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID")
+    for name in names:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("KEPT", "yes")
+    told = dict(
+        line.split("=", 1)
+        for line in Service("web", ["env", "-0"]).command_for(0).output().stdout.decode()[:-1].split("\0")
+    )
+    assert not {*names} & {*told} and told["KEPT"] == "yes"
+    given = Service("web", ["env"], env={"NOTIFY_SOCKET": "mine"}).command_for(0)
+    assert "mine" in repr(given.env)
+
+
 # ---- records ----
 
 

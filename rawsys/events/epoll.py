@@ -9,6 +9,7 @@ from typing import NamedTuple
 from rawsys import raw
 from rawsys._native.handle import Handle
 from rawsys._timeouts import Deadline
+from rawsys.errors import ClosedError
 from rawsys.events import _numbers as n
 from rawsys.fd._calls import Number, fail, whole
 
@@ -115,17 +116,28 @@ class Epoll(Handle):
         number = Number(source)
         token, self._next = self._next, self._next + 1
         state = source if isinstance(getattr(source, "closed", None), int) else _ALWAYS_OPEN
-        # Known before the kernel tells of it: an event of an unknown token would come again and again.
-        self._watched[token] = Watched(source, number, state, callback)
-        self._tokens[known_as] = token
         try:
+            # Known before the kernel tells of it: an event of an unknown token would come again and again.
+            self._watched[token] = Watched(source, number, state, callback)
+            self._tokens[known_as] = token
+            self._masks[token] = events
             _control(self, n.EPOLL_CTL_ADD, number.value, events, token)
-        except BaseException:
-            del self._watched[token], self._tokens[known_as]
+            self._latest[number.value] = token
+        except BaseException as error:
+            if not isinstance(error, (OSError, ClosedError)):
+                # A signal handler's: the kernel may know it by now, and would tell of it for ever.
+                self._take_back(number.value)
+            for known, its in ((self._watched, token), (self._tokens, known_as), (self._masks, token)):
+                known.pop(its, None)
             number.release()
             raise
-        self._masks[token] = events
-        self._latest[number.value] = token
+
+    def _take_back(self, number: int) -> None:
+        if number in self._latest:  # of another guise, which the kernel would remove instead
+            self._strays = True
+            return
+        with suppress(OSError):  # it was not there yet
+            _control(self, n.EPOLL_CTL_DEL, number, 0, 0)
 
     def modify(self, source: Descriptor, events: int) -> None:
         """`epoll_ctl(2)`: watch it for other events from now on.  Raises KeyError when it is not watched."""
@@ -136,26 +148,25 @@ class Epoll(Handle):
     def remove(self, source: Descriptor) -> None:
         """`epoll_ctl(2)`: watch it no more; one that was closed meanwhile is closed now.  KeyError when it is not watched."""
         token = self._token(source)
-        del self._tokens[key(source)]
+        # The kernel first: were a signal handler's exception to come in between, the source is still known here, and can
+        # be removed again.  The other way round its events would come for ever, and nobody could remove it.
+        self._forget(self._watched[token].number.value, token)
+        self._tokens.pop(key(source), None)
         self._masks.pop(token, None)
-        number = self._watched.pop(token).number
-        try:
-            self._forget(number.value, token)
-        finally:
-            number.release()
+        self._watched.pop(token).number.release()
 
     def _forget(self, number: int, token: int) -> None:
         if self._latest.get(number) != token:
             # Its user closed it, and somebody who got its number is watched: the kernel would remove that one.
             self._strays = True
             return
-        del self._latest[number]
         try:
             _control(self, n.EPOLL_CTL_DEL, number, 0, 0)
         except OSError as error:
             if error.errno not in (n.EBADF, n.ENOENT):  # its user closed it
                 raise
             self._strays = True
+        self._latest.pop(number, None)
 
     def _token(self, source: Descriptor) -> int:
         try:

@@ -319,7 +319,7 @@ def _drain(wake: Fd, _: int) -> None:
 
 def _callable(call: Call) -> Call:
     if not callable(call):
-        raise TypeError(f"what is to be called is a {type(call).__name__}, which cannot be called")
+        raise TypeError(f"what is to be called cannot be: {call!r}")
     return call
 
 

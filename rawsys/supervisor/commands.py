@@ -122,10 +122,6 @@ def run(arguments: argparse.Namespace) -> int:
         return _complain(error, NO_SUPERVISOR)
     except ControlError as error:
         return _complain(error, USAGE if error.kind == "usage" else FAILED)
-    except BrokenPipeError:
-        raise  # the reader of our output has gone: main() knows what to do
-    except OSError as error:  # a full disk behind our output
-        return _complain(error, FAILED)
 
 
 def _complain(error: object, status: int) -> int:

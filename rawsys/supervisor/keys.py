@@ -31,6 +31,7 @@ from rawsys.supervisor.values import (
     octal,
     one_of,
     path,
+    relative,
     some_wholes,
     steps,
     success_codes,
@@ -178,7 +179,7 @@ SERVICE: dict[str, Key] = {
     "oneshot": Key("oneshot", boolean, "it is to end, and done then"),
 }
 SUPERVISOR: dict[str, Key] = {
-    "socket": Key("socket", text, "the control socket"),
+    "socket": Key("socket", relative, "the control socket"),
     "on-death": Key("on_death", one_of("kill", "keep"), "what becomes of the services when the supervisor is killed"),
     "exit-when": Key("exit_when", one_of("never", "all-done", "any-failed"), "when it ends by itself"),
     "include": Key("include", texts, "more files"),

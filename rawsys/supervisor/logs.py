@@ -54,7 +54,8 @@ class Log:
     - ``file``: a path, in which `{i}` is the number of the instance; None passes the output on to the supervisor's own
       standard output, a line at a time, with the name before it.
     - ``size``: bytes after which the file is renamed to ``file.1`` and a new one begun, always between two lines (a line
-      may make the file longer than this, by up to 1 MiB); None never.  ``keep``: how many old files stay.
+      may make the file longer than this, by up to 1 MiB); None never.  ``keep``: how many old files stay.  One that
+      somebody else removed or renamed is made anew with the next run of the service.
     - ``prefix``: what stands before each line: a text, with `{time}` and `{name}` in it.  Lines that are read together
       get the same time.
     - ``stderr``: "merge" into the same; "inherit" the supervisor's; or another `Log`.
@@ -79,6 +80,8 @@ class Log:
         if file is not None and (not file or not isinstance(file, (str, bytes, os.PathLike))):
             raise TypeError(f"the file of a log is a path, not {file!r}")
         self.file: str | None = None if file is None else os.fsdecode(file)
+        if self.file is not None and "\0" in self.file:
+            raise ValueError(f"embedded null byte in the path of a log: {self.file!r}")
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
             raise ValueError(f"the size of a log is a number of bytes from 1 on, or None, not {size!r}")
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from rawsys._timeouts import nanoseconds
 from rawsys.command import NULL, Command
 from rawsys.command.command import NAMES as COMMAND_NAMES
@@ -12,6 +14,7 @@ from rawsys.supervisor.words import near, stop_steps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterable, Mapping
     from typing import Any
 
@@ -25,9 +28,18 @@ _OURS = frozenset({"announce", "argv", "new_session", "process_group", "controll
 ATTRIBUTES = tuple(sorted({*COMMAND_NAMES} - _OURS))
 """Arguments of Command that are arguments of Service too."""
 _PROCESS = ("attributes", "command", "env", "extra_env", "log", "sockets")
+_OWN_PARENT = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID")
+"""What the supervisor's own parent told it alone: a service that heard it would speak for the supervisor."""
 TARGETS = ("group", "main")
 MOST = 10_000
 """Instances of one service: some zeros too many would keep the supervisor busy for hours, and deaf meanwhile."""
+
+
+def _inherited() -> dict[str, Text] | None:
+    """What a service gets of the supervisor's environment: None, all of it, unless that has a word with its own parent."""
+    if not any(name in os.environ for name in _OWN_PARENT):
+        return None
+    return {name: value for name, value in os.environ.items() if name not in _OWN_PARENT}
 
 
 class Ready:
@@ -99,7 +111,8 @@ class Service:
     - ``log``: a `Log`, or the name of a file; None leaves the supervisor's own output to it.
     - ``sockets``: names of the supervisor's listening sockets that it gets (LISTEN_FDS, from descriptor 3 on).
     - ``key``: when it has failed for good, the supervisor ends with its exit code.
-    - ``env``: its whole environment, else the supervisor's; ``extra_env``: some more.
+    - ``env``: its whole environment, else the supervisor's (without NOTIFY_SOCKET, LISTEN_FDS and the like, which that was
+      told for itself); ``extra_env``: some more.
 
     All other arguments are those of `rawsys.Command`: ``cwd``, ``user``, ``group``, ``umask``, ``nice``, ``rlimits``,
     ``affinity``, ``capabilities``, ``cgroup``, ``stdin`` (NULL if not given), ``signal_mask`` (nothing),
@@ -225,7 +238,7 @@ class Service:
         given = {name: filled(value, number) for name, value in self.attributes.items()}
         given.setdefault("stdin", NULL)
         given.setdefault("signal_mask", ())
-        env = None if self.env is None else {name: filled(value, number) for name, value in self.env.items()}
+        env = _inherited() if self.env is None else {name: filled(value, number) for name, value in self.env.items()}
         more = {name: filled(value, number) for name, value in self.extra_env.items()}
         more |= {"RAWSYS_INSTANCE": str(number), **(extra_env or {})}
         fds = {**given.pop("fds", {}), **attributes.pop("fds", {})}
@@ -282,8 +295,18 @@ def filled(value: Any, number: int) -> Any:
     if isinstance(value, str) and "{i" in value:
         import re  # seldom needed, and not cheap
 
-        return re.sub(r"\{i(?::([^{}]*))?\}", lambda found: format(number, found[1] or ""), value)
+        return re.sub(r"\{i(?::([^{}]*))?\}", lambda found: _formatted(number, found), value)
     return value
+
+
+def _formatted(number: int, found: re.Match[str]) -> str:
+    form = found[1] or ""
+    if any(len(digits) > 3 for digits in "".join(c if c.isdecimal() else " " for c in form).split()):
+        raise ValueError(f"{found[0]!r} is too wide: 999 digits at most")  # else it is gigabytes
+    try:
+        return format(number, form)
+    except ValueError as error:
+        raise ValueError(f"{found[0]!r}: {error}") from None
 
 
 def _is_name(name: str) -> bool:

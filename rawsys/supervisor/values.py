@@ -133,7 +133,15 @@ def duration_or_never(value: Any, place: Place) -> float | None:
 
 def path(value: Any, place: Place) -> str:
     """A path, which starts from the folder of the file."""
-    return str((place.folder / text(value, place)).absolute())
+    if "\0" in text(value, place):
+        raise ValueError(f"embedded null byte in a path: {value!r}")
+    return str((place.folder / value).absolute())
+
+
+def relative(value: Any, place: Place) -> str:
+    """A path that is joined to the folder of the file where it is used."""
+    path(value, place)
+    return str(value)
 
 
 def one_of(*words: str) -> Callable[[Any, Place], str]:
