@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness import BEST, Contest, Figure, Missing, Reading, Rival, Setting, Topic, rival
+from benchmarks.harness import BEST, Contest, Figure, Missing, Reading, Rival, Setting, Sides, Topic, peer, rival
 from benchmarks.supervised.floods import LOGGERS, WRITER, by_logger, by_supervisor
 from benchmarks.supervised.keepers import (
     S6,
@@ -33,7 +34,8 @@ from benchmarks.supervised.keepers import (
     program,
 )
 from benchmarks.supervised.stage import Ends, Run, Stage, living, memory, processor_ms, wakeups
-from rawsys.bench import spread
+from rawsys.bench import loop, spread
+from rawsys.supervisor import Client, NoSupervisorError
 
 TOPIC = Topic("supervisor", "process supervisors")
 
@@ -307,32 +309,83 @@ def killed(setting: Setting) -> Contest:
 # ---- one child ----
 
 
-@TOPIC.row("one child, from exec of the supervisor", patience=0.05)
+def _runs(stage: Stage, words: Sequence[str]) -> Reading:
+    """From exec of something that starts one child, until that runs."""
+    with Run(stage, [*words, str(stage.child), "c0"], stage.place()) as run:
+        run.wait_for(["c0"])
+        return {"it runs": (run.starts["c0"].ns - run.began) / 1e6}
+
+
+@TOPIC.row("one child, from exec of the supervisor, and of init", patience=0.05)
 def one(setting: Setting) -> Contest:
     """What an interpreter costs, beside the smallest of inits."""
     stage = Stage(setting)
 
     def under_tini() -> Callable[[], Reading]:
         tini = program("tini")
-
-        def measure() -> Reading:
-            with Run(stage, [tini, "-s", "--", str(stage.child), "c0"], stage.place()) as run:
-                run.wait_for(["c0"])
-                return {"it runs": (run.starts["c0"].ns - run.began) / 1e6}
-
-        return measure
-
-    def bare() -> Reading:
-        with Run(
-            stage, [sys.executable, "-c", f"import os; os.execv({str(stage.child)!r}, ['child', 'c0'])"], stage.place()
-        ) as run:
-            run.wait_for(["c0"])
-            return {"it runs": (run.starts["c0"].ns - run.began) / 1e6}
+        return lambda: _runs(stage, [tini, "-s", "--"])
 
     def ours() -> Reading:
         with Rawsys(stage, ["c0"]).start() as run:
             return {"it runs": (run.starts["c0"].ns - run.began) / 1e6}
 
+    becomes = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
     return Contest(
-        [Figure("it runs", "ms")], ours, [rival("tini", under_tini), Rival("Python that becomes the child", bare)]
+        [Figure("it runs", "ms")],
+        ours,
+        [
+            rival("tini", under_tini),
+            Rival("rawsys init", lambda: _runs(stage, [sys.executable, "-m", "rawsys", "init", "--"])),
+            Rival("Python that becomes the child", lambda: _runs(stage, [sys.executable, "-c", becomes])),
+        ],
     )
+
+
+# ---- control ----
+
+_FLAPPING = """
+[defaults]
+restart = { policy = "always", base = "0ms", limit = "none" }
+"""
+_ECHO = """
+import socket, sys
+line = socket.socket(fileno=int(sys.argv[1]))
+while data := line.recv(1 << 16):
+    line.sendall(data)
+"""
+
+
+@TOPIC.row("status of 8 services over one connection, while one of them restarts all the time")
+def status(setting: Setting) -> Sides:
+    """A request and its answer in JSON; beside it a Python process that gives back what it gets."""
+    directory = setting.directory()
+    services = [f'[service.s{number}]\ncommand = ["sleep", "{number or 0.02}000"]\n' for number in range(8)]
+    (directory / "rawsys.toml").write_text(_FLAPPING + "".join(services).replace('"0.02000"', '"0.02"'), "utf-8")
+    command = [sys.executable, "-m", "rawsys", "supervise", "--quiet", str(directory / "rawsys.toml")]
+    running = setting.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+    setting.callback(running.terminate)
+    client = _client(directory / "rawsys.sock")
+    setting.callback(client.close)
+    ours, theirs = socket.socketpair()
+    echo = subprocess.Popen([sys.executable, "-S", "-c", _ECHO, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+    setting.enter_context(echo)
+    setting.callback(ours.close)
+    theirs.close()
+
+    def there_and_back() -> bytes:
+        ours.sendall(b'{"id": 1, "verb": "status", "names": []}\n')
+        return ours.recv(1 << 16)
+
+    return Sides(
+        loop("call('status')", call=client.call),
+        [peer("an echo by a Python process", loop("call()", call=there_and_back))],
+    )
+
+
+def _client(path: Path) -> Client:
+    """A connection, as soon as the supervisor listens."""
+    while True:
+        try:
+            return Client(str(path))
+        except NoSupervisorError:
+            time.sleep(0.02)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import fnmatch
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
 
-from rawsys.table import TABLE, Entry
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from rawsys.table import Entry
 
 _EPILOG = "Exit status: 0 fine, 1 nothing found or failed, 2 wrong usage."
 
@@ -23,6 +24,10 @@ def _tour(_: argparse.Namespace) -> int:
 
 def _find(pattern: str | None) -> list[Entry]:
     """Calls by number, name or pattern; a plain word also finds the names that contain it."""
+    import fnmatch
+
+    from rawsys.table import TABLE
+
     if pattern is None:
         return list(TABLE)
     if pattern.isdecimal():
@@ -66,6 +71,10 @@ def _describe(entry: Entry) -> None:
 
 
 def _syscalls(arguments: argparse.Namespace) -> int:
+    import json
+
+    from rawsys.table import TABLE
+
     found = _find(arguments.pattern)
     if arguments.json:
         print(json.dumps([_as_json(entry) for entry in found], indent=2))
@@ -80,6 +89,8 @@ def _syscalls(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
+    import json
+
     from rawsys import info
 
     if arguments.json:
@@ -97,6 +108,8 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the command line, with all commands."""
+    import argparse
+
     made = argparse.ArgumentParser(
         prog="rawsys",
         description="System calls of x86-64 Linux, raw and owned. Without a command: the tour.",
@@ -154,8 +167,24 @@ def _proc(arguments: argparse.Namespace) -> int:
     return commands.run(arguments)
 
 
+def _program(words: list[str]) -> list[str] | None:
+    """The program of a plain ``init``: a container waits for it, and the parser takes longer than the interpreter's start."""
+    if words[:1] != ["init"]:
+        return None
+    program = words[2:] if words[1:2] and words[1] in ("-g", "--group") else words[1:]
+    if program[:1] == ["--"]:
+        return program[1:] or None
+    return program if program and not program[0].startswith("-") else None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    program = _program(words)
+    if program is not None:
+        from rawsys.supervisor.init import init
+
+        return init(program, group=words[1] in ("-g", "--group"))
     arguments = parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)

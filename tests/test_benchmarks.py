@@ -349,6 +349,15 @@ def test_a_row_of_the_supervisor_runs_without_rivals(row: str) -> None:
     assert not any(counts.values())
 
 
+def test_the_row_of_the_control_socket_runs(harness: ModuleType) -> None:
+    """A supervisor is started, asked, and ended with the row."""
+    topic = harness.load("supervisor")
+    (maker,) = [each for each in topic.rows if each.name.startswith("status of 8")]
+    row = harness.measure(topic, maker, harness.QUICK)
+    assert len(row["columns"]) == 2
+    assert all(min(line) > 0 for line in row["rounds"])
+
+
 def test_json_has_machine_date_commit_and_every_round(
     harness: ModuleType,
     main: Callable[[list[str]], int],

@@ -748,6 +748,21 @@ def test_what_becomes_an_orphan_in_a_stop_gets_the_signal_of_its_step(tmp_path: 
         assert not [event for event in run.seen if event.get("to") == "killing"]
 
 
+def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
+    """It is told when it happens, and stands in the status for as long as it is so."""
+    text = """
+        service.stuck = { command = ["sh", "-c", "echo stuck; exec sleep 1000"], log = "rawsys.toml/no/folder" }
+        """
+    with supervising(tmp_path, text) as run:
+        assert "Not a directory" in run.until("stuck", "its log cannot be written")["text"]
+        assert "Not a directory" in run.status("stuck")["stuck"]["log_trouble"]
+        assert run.run("status", "stuck").out.rstrip().endswith("log stuck")
+        run.write('service.stuck = { command = ["sh", "-c", "echo fine; exec sleep 1000"], log = "log" }')
+        assert run.run("reload").code == 0
+        assert run.run("start", "stuck").code == 0
+        assert "log_trouble" not in run.status("stuck")["stuck"]
+
+
 @pytest.mark.deadline(120)
 def test_two_hundred_services_of_one_file(tmp_path: Path) -> None:
     """All come up, stop and start by one command each."""

@@ -150,13 +150,13 @@ class Asking:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._child is not None:
-            self._loop.unregister(self._child)
-            self._child.send_signal(KILL, group=True)
-            self._child.kill()
-            self._child.close()
-            self._instance.forget_helper(self._child.pid)
-            self._child = None
+        child, self._child = self._child, None
+        if child is not None:
+            self._loop.unregister(child)
+            child.send_signal(KILL, group=True)
+            child.kill()
+            child.close()
+            self._instance.forget_helper(child.pid)
         if self._socket is not None:
             self._loop.unregister(self._socket)
             self._socket.close()

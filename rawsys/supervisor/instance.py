@@ -408,4 +408,7 @@ class Instance(Machine):
             found["status_text"] = self.status_text
         if self.health is not None and self.health.word:
             found["health"] = self.health.word
+        for pump in self.pumps:
+            if pump.trouble is not None:
+                found["log_trouble"] = str(pump.trouble)
         return found

@@ -39,7 +39,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     """One line of the table."""
     return [
         row["name"], row["state"], str(row["pid"] or "-"), span(row["uptime"]), str(row["restarts"]), _short(row["last_exit"]),
-        span(row["next_start"]), _short(row.get("health") or row.get("status_text")),
+        span(row["next_start"]), "log stuck" if "log_trouble" in row else _short(row.get("health") or row.get("status_text")),
     ]  # fmt: skip
 
 
