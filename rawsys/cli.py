@@ -188,7 +188,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it was closed before we began (`>&-`)
+            sys.stdout.flush()
         return status
     except BrokenPipeError:
         # The reader has gone (`| head`).  Python would complain again when it flushes at exit.

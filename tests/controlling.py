@@ -85,7 +85,7 @@ class Run:
 
     def write(self, text: str) -> None:
         """Write another configuration."""
-        self.file.write_text(dedent(text))
+        self.file.write_text(dedent(text), errors="surrogateescape")
 
     def hear(self, wanted: bytes = b"\n", seconds: float = SECONDS) -> None:
         """Wait until it has written something on standard error."""
@@ -201,12 +201,14 @@ def supervising(folder: Path, text: str, *options: str, before: Sequence[str] = 
 
 
 @contextmanager
-def on_a_terminal(*words: str, env: dict[str, str] | None = None) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def on_a_terminal(
+    *words: str, env: dict[str, str] | None = None, width: int = 80
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A program in a session of its own with a terminal of 80 by 24; the other end of it, and the program."""
     need("setsid")
     master, slave = os.openpty()
     try:
-        termios.tcsetwinsize(slave, (24, 80))
+        termios.tcsetwinsize(slave, (24, width))
         given = {"TERM": "xterm-256color", **os.environ, **(env or {})}
         for name in ("COLUMNS", "LINES", "NO_COLOR"):
             given.pop(name, None)

@@ -349,6 +349,12 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         ('supervisor.include = ["none.toml"]', "rawsys.toml:1: [supervisor] include: there is no file none.toml"),
         ("supervisor.include = 3", "rawsys.toml:1: [supervisor] include: a list of paths is needed, not an integer"),
         ("supervisor = 3", "rawsys.toml:1: [supervisor]: [supervisor] is a table, not an integer"),
+        ('[service.a]\ncommand = ["a"]\naffinity = []', "rawsys.toml:3: [service.a] affinity: the list is empty"),
+        ('[service.a]\ncommand = ["a"]\nrlimit = { nofile = [9, 5] }', "rlimit.nofile: the soft limit comes first, and is not above"),
+        ('[service.a]\ncommand = ["a"]\nrlimit = { core = ["unlimited", 5] }', "rlimit.core: the soft limit comes first"),
+        ('[service.a]\ncommand = ["a"]\ninstances = 10001', "instances is a number from 0 to 10000, not 10001"),
+        ('[service.a]\ncommand = ["a"]\nlog = ""', "rawsys.toml:3: [service.a] log: the path is empty"),
+        ("x = " + "[" * 100_000, "this is no TOML"),
         ("[defaults]\nnise = 3", "rawsys.toml:2: [defaults] nise: unknown key; did you mean nice?"),
     ],
 )  # fmt: skip
@@ -408,6 +414,23 @@ def test_faults_of_a_procfile(tmp_path: Path) -> None:
         "dev.Procfile:3: this is not NAME: COMMAND: 'nothing'",
         "dev.Procfile:4: this is not NAME: COMMAND: 'w b: x'",
     ]
+
+
+@pytest.mark.parametrize(("name", "line"), [("rawsys.toml", 3), ("Procfile", 3)])
+def test_what_is_no_text(tmp_path: Path, name: str, line: int) -> None:
+    """A problem with its line like all others, not an exception of a codec."""
+    (tmp_path / name).write_bytes(b"# 1\n# 2\n# caf\xe9\n")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / name)
+    (found,) = caught.value.problems
+    assert (found.line, found.text) == (line, "this is no text in UTF-8: byte 0xe9")
+
+
+def test_a_link_to_itself(tmp_path: Path) -> None:
+    """It cannot be read, and that is all."""
+    (tmp_path / "rawsys.toml").symlink_to("rawsys.toml")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        load(tmp_path / "rawsys.toml")
 
 
 # ---- units ----

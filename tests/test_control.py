@@ -443,10 +443,13 @@ class Line:
         (b'{"verb": "start", "names": ["web"], "timeout": 1e400}', "timeout is a number of seconds"),
         (b'{"verb": "shutdown", "timeout": "1s"}', "timeout is of the wrong type"),
         (b'{"verb": "scale", "names": ["web"]}', "how many instances?"),
+        (b'{"verb": "scale", "names": ["web"], "count": -1}', "how many instances? A number from 0 to 10000, not -1"),
+        (b'{"verb": "scale", "names": ["web"], "count": 2000000}', "A number from 0 to 10000, not 2000000"),
         (b'{"verb": "scale", "names": ["web"], "count": 1.5}', "count is of the wrong type"),
         (b'{"verb": "signal", "names": ["web"]}', "which signal?"),
         (b'{"verb": "signal", "names": ["web"], "signal": true}', "signal is of the wrong type"),
         (b'{"verb": "logs", "lines": "3"}', "lines is of the wrong type"),
+        (b'{"verb": "logs", "lines": -1}', "how many lines? A number from 0 on, not -1"),
         (b'{"verb": "metrics", "x": 1}', "unknown argument 'x'"),
     ],
 )  # fmt: skip
@@ -685,6 +688,48 @@ def test_a_supervisor_that_is_asked_to_stop(tmp_path: Path, number: signal.Signa
     with supervising(tmp_path, 'service.a.command = ["sleep", "1000"]') as run:
         run.process.send_signal(number)
         assert run.end() == 0
+
+
+def test_a_fault_of_a_verb_ends_nothing(tmp_path: Path) -> None:
+    """Reading the file again fails in a way that nobody thought of: told and shown, by the verb and by SIGHUP, and no more."""
+    code = """
+        import os, signal, sys, threading
+        from rawsys.supervisor import daemon
+        from rawsys.supervisor.client import Client, ControlError
+
+        def broken(path):
+            raise ZeroDivisionError("nobody thought of this")
+
+        def ask():
+            with Client(sys.argv[2]) as client:
+                before = client.status()[0]["pid"]
+                for _ in range(2):
+                    try:
+                        client.reload()
+                    except ControlError as error:
+                        print(error, flush=True)
+                os.kill(os.getpid(), signal.SIGHUP)
+                for message in client.events(["a"], follow=False):
+                    pass
+                print(client.status()[0]["pid"] == before, flush=True)
+                client.call("shutdown")
+
+        def words(record):
+            if getattr(record, "to", "") == "running":
+                daemon.load = broken
+                threading.Thread(target=ask).start()
+            return f"{record}"
+
+        sys.exit(daemon.supervise(sys.argv[1], words))
+        """
+    from support import run_python
+
+    (tmp_path / "rawsys.toml").write_text('service.a = { command = ["sleep", "1000"] }')
+    done = run_python(code, str(tmp_path / "rawsys.toml"), str(tmp_path / "rawsys.sock"))
+    told = "an internal error: ZeroDivisionError: nobody thought of this"
+    assert (done.returncode, done.stdout) == (0, f"{told}\n{told}\nTrue\n")
+    assert f"supervisor: SIGHUP: {told}" in done.stderr
+    assert done.stderr.count("Traceback (most recent call last)") == 3
 
 
 def test_a_fault_of_the_supervisor_itself(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from controlling import SECONDS, Run, command, on_a_terminal, shown, supervising
 from support import INTERPRETER, need, script
+
+from rawsys.supervisor import screens
 
 SERVICES = """
 [defaults]
@@ -123,6 +126,69 @@ def test_watch_in_a_pipe(run: Run) -> None:
         assert process.stdout.readline() == head  # a second later
         process.send_signal(signal.SIGINT)
         assert b"\x1b" not in process.stdout.read() and process.wait(SECONDS) == 0
+
+
+def test_what_a_service_says_of_itself_does_not_control_the_terminal() -> None:
+    """STATUS= of sd_notify is anybody's text: no escape goes through, and the columns stay."""
+    row = {
+        "name": "web",
+        "state": "running",
+        "pid": 7,
+        "uptime": 1.0,
+        "restarts": 0,
+        "last_exit": None,
+        "next_start": None,
+    }
+    for said, wanted in (
+        ("\x1b]0;x\x07 \x9b1m \u202e", "\ufffd]0;x\ufffd \ufffd1m \ufffd"),
+        ("x" * 4000, "x" * 57 + "..."),
+    ):
+        assert screens.cells({**row, "status_text": said})[-1] == wanted
+        assert screens.plain([{**row, "status_text": said}]).splitlines()[1].endswith(f"  {wanted}")
+
+
+@pytest.mark.parametrize(
+    ("width", "heads"),
+    [(80, "NAME STATE PID UPTIME RESTARTS LAST EXIT STARTS IN HEALTH"), (64, "NAME STATE PID LAST EXIT STARTS IN HEALTH"),
+     (40, "NAME STATE PID HEALTH"), (24, "NAME STATE PID"), (1, "NAME STATE PID")],
+)  # fmt: skip
+def test_a_narrow_terminal_has_fewer_columns(run: Run, width: int, heads: str) -> None:
+    """Who it is, what it does and its pid can be read, and what else there is room for."""
+    pytest.importorskip("rich")
+    with on_a_terminal(*RAWSYS, "status", "--socket", run.socket, width=width) as (master, process):
+        text = bare(shown(master))
+        process.wait(SECONDS)
+    if width > 1:
+        head, *lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+        assert head.split() == heads.split()
+        assert [line.split()[:2] for line in lines] == [
+            ["web", "running"], ["web/1", "running"], ["broken", "backoff"], ["worker", "running"]
+        ]  # fmt: skip
+        assert all(len(line) <= width for line in (head, *lines))
+
+
+def test_standard_output_that_is_full_or_closed(run: Run) -> None:
+    """A complaint of one line, or nothing: no traceback."""
+    words = [*RAWSYS, "status", "web", "--socket", run.socket]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stderr) == (1, b"rawsys: [Errno 28] No space left on device\n")
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *words]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_watch_as_json(run: Run) -> None:
+    """One object a line, for each look."""
+    watching = [*WITHOUT_RICH, "status", "--watch", "--json", "web/0", "--socket", run.socket]
+    with subprocess.Popen(watching, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(2):
+            (web,) = json.loads(process.stdout.readline())["services"]
+            assert (web["name"], web["state"]) == ("web", "running")
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(SECONDS) == 0
 
 
 def test_more_services_than_lines(tmp_path: Path, words: list[str]) -> None:

@@ -92,6 +92,44 @@ def test_a_line_without_end_is_bounded(tmp_path: Path) -> None:
     assert {len(part) for part in parts[:-1]} == {1000 + MiB}
 
 
+@pytest.mark.parametrize("how", ["removed", "renamed", "replaced", "left"])
+def test_a_file_that_was_taken_away_is_made_anew_with_the_next_run(tmp_path: Path, how: str) -> None:
+    """What is written by and by goes where the path says, and nothing of a file that stayed is lost."""
+    path = tmp_path / "log"
+    file = RotatedFile(str(path), 1000, 1)
+    file.begin()
+    file.write(b"1\n2")
+    if how == "removed":
+        path.unlink()
+    elif how != "left":
+        path.rename(tmp_path / "old")
+    if how == "replaced":
+        path.write_bytes(b"other\n")
+    file.begin()
+    assert file.write(b"3\n") == 2
+    file.close()
+    assert path.read_bytes() == {"left": b"1\n23\n", "replaced": b"other\n3\n"}.get(how, b"3\n")
+    assert how not in ("renamed", "replaced") or (tmp_path / "old").read_bytes() == b"1\n2"
+
+
+def test_a_restart_makes_a_removed_log_anew(tmp_path: Path) -> None:
+    """As an operator does it: rm, then restart."""
+    path = tmp_path / "log"
+    rules = Restart("always", limit=1, base=0.01, window=None, retry_after=None)
+    service = sh("one", f"[ -e {path} ] && echo again || echo hello; exit 1", restart=rules, log=str(path))
+
+    def prepare(supervisor: Noting) -> None:
+        def remove(record: Any) -> None:
+            if record.to == "backoff":
+                supervisor.named("one")[0].pumps[0].drain()
+                path.rename(tmp_path / "old")
+
+        supervisor.on_event(remove)
+
+    supervise([service], prepare=prepare, exit_when="all-done")
+    assert ((tmp_path / "old").read_bytes(), path.read_bytes()) == (b"hello\n", b"hello\n")
+
+
 def test_a_rotation_that_fails_after_a_part_was_written_repeats_nothing(tmp_path: Path) -> None:
     """The name of the old file is taken by a folder: what went into the first file is told, and is not written again."""
     path = tmp_path / "log"

@@ -150,7 +150,7 @@ def test_restarts_are_values() -> None:
         ({"name": "a/b"}, ValueError, "'a/b' is no name"),
         ({"name": ""}, ValueError, "is no name"),
         ({"name": "-x"}, ValueError, "is no name"),
-        ({"instances": -1}, ValueError, "instances is a number from 0 on"),
+        ({"instances": -1}, ValueError, "instances is a number from 0 to 10000"),
         ({"instances": True}, ValueError, "instances"),
         ({"restart": "often"}, ValueError, "restart policy"),
         ({"ready": "soon"}, ValueError, "ready is one of none, alive, fd, notify"),
@@ -363,6 +363,7 @@ def test_a_change_prints_as_a_line_and_goes_into_json() -> None:
     change = Change(time.time(), "web", 2, "running", "backoff", "exited with 3", 77, 3, next_start=time.time() + 0.2)
     assert change.name == "web/2"
     assert str(change)[12:] == " web/2: running -> backoff (pid 77): exited with 3; next start in 0.2 s"
+    assert str(change._replace(next_start=change.time + 300)).endswith("; next start in 300 s")
     found = change.as_dict()
     assert (found["from"], found["to"], found["code"]) == ("running", "backoff", 3)
     assert "signal" not in found and "rusage" not in found

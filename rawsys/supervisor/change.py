@@ -60,7 +60,7 @@ class Change(NamedTuple):
         if self.reason:
             words += f": {self.reason}"
         if self.next_start is not None:
-            words += f"; next start in {max(0.0, self.next_start - self.time):.2g} s"
+            words += f"; next start in {_rounded(max(0.0, self.next_start - self.time))} s"
         return words
 
 
@@ -85,6 +85,11 @@ class Notice(NamedTuple):
 
     def __str__(self) -> str:
         return f"{_clock(self.time)} {self.service}: {self.text}"
+
+
+def _rounded(seconds: float) -> str:
+    """Two digits of a short time, the whole seconds of a long one: 0.011, 1.7, 300."""
+    return f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
 
 
 def _clock(when: float) -> str:

@@ -122,6 +122,10 @@ def run(arguments: argparse.Namespace) -> int:
         return _complain(error, NO_SUPERVISOR)
     except ControlError as error:
         return _complain(error, USAGE if error.kind == "usage" else FAILED)
+    except BrokenPipeError:
+        raise  # the reader of our output has gone: main() knows what to do
+    except OSError as error:  # a full disk behind our output
+        return _complain(error, FAILED)
 
 
 def _complain(error: object, status: int) -> int:
@@ -192,7 +196,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
     with Client(arguments.socket) as client:
         if arguments.watch:
-            return screens.watch(client, arguments.names)
+            return screens.watch(client, arguments.names, as_json=arguments.json)
         found = client.call("status", names=arguments.names)
         if arguments.json:
             _print_json(found)

@@ -105,7 +105,7 @@ class _Reader:
         self._named: dict[str, dict[str, Any]] = {}
         """What each service that is written down says, as far as it could be read."""
         self._listened: set[str] = set()
-        self._seen: set[Path] = set()
+        self._seen: set[str] = set()
 
     def config(self) -> Config:
         """What was read.  ConfigError when anything was wrong."""
@@ -146,14 +146,28 @@ class _Reader:
     def _wrong(self, place: Place, text: str) -> None:
         self._problems.append(Problem(place.file, place.line(), place.shown, text))
 
+    def _text(self, file: Path) -> str | None:
+        """What a file says; None, and a problem, for what is no text."""
+        data = file.read_bytes()
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            what = f"this is no text in UTF-8: byte 0x{data[error.start]:02x}"
+            self._problems.append(Problem(str(file), line, "", what))
+            return None
+
     # ---- TOML ----
 
     def toml(self, file: Path, included: bool = False) -> None:
         """Read one file and those that it includes."""
-        if file.resolve() in self._seen:
+        real = os.path.realpath(file)  # not Path.resolve, which raises RuntimeError for a link to itself
+        if real in self._seen:
             return
-        self._seen.add(file.resolve())
-        text = file.read_text("utf-8")
+        self._seen.add(real)
+        text = self._text(file)
+        if text is None:
+            return
         top = Place(str(file), text, (), file.parent)
         try:
             data = tomllib.loads(text)
@@ -161,6 +175,9 @@ class _Reader:
             line = re.search(r"line (\d+)", str(error))
             last = len(text.splitlines())  # "at end of document"
             self._problems.append(Problem(str(file), int(line[1]) if line else last, "", f"this is no TOML: {error}"))
+            return
+        except RecursionError:
+            self._problems.append(Problem(str(file), 0, "", "this is no TOML: too many brackets in brackets"))
             return
         for name in data:
             if name not in _TABLES:
@@ -265,7 +282,9 @@ class _Reader:
 
     def procfile(self, file: Path) -> None:
         """``name: command for the shell`` on each line; a file .env beside it is their environment."""
-        text = file.read_text("utf-8")
+        text = self._text(file)
+        if text is None:
+            return
         top = Place(str(file), text, (), file.parent)
         env = {}
         if (file.parent / ".env").exists():
@@ -285,7 +304,7 @@ class _Reader:
                 self._services[name] = Service(
                     name,
                     ["sh", "-c", command],
-                    cwd=str(file.parent.resolve()),
+                    cwd=os.path.realpath(file.parent),
                     extra_env=env,
                     restart="always",
                     log=keys.screen(),

@@ -103,6 +103,11 @@ class Daemon:
             done = self.reload()
         except (ConfigError, OSError) as error:
             self.supervisor.report(Notice.now("supervisor", f"SIGHUP: nothing was changed: {error}"))
+        except Exception as error:  # noqa: BLE001 - a fault of ours in reading a file must not end what runs
+            sys.excepthook(type(error), error, error.__traceback__)
+            self.supervisor.report(
+                Notice.now("supervisor", f"SIGHUP: an internal error: {type(error).__name__}: {error}")
+            )
         else:
             words = "; ".join(
                 f"{key}: {', '.join(names)}" for key, names in done.as_dict().items() if names and key != "unchanged"

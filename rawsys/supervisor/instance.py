@@ -102,6 +102,8 @@ class Instance(Machine):
             except BaseException:
                 self._unprepare()
                 raise
+        for pump in self.pumps:
+            pump.sink.begin()
         if self.service.ready.kind != "fd":
             return self._command.spawn()
         read, write = Fd.pipe()

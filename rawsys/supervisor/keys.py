@@ -31,6 +31,7 @@ from rawsys.supervisor.values import (
     octal,
     one_of,
     path,
+    some_wholes,
     steps,
     success_codes,
     table,
@@ -60,6 +61,8 @@ def log(value: Any, place: Place) -> Log:
     """A path, "screen", or a table."""
     if value == "screen":
         return screen()
+    if value == "":
+        raise ValueError("the path is empty")  # it would be the folder of the file
     if isinstance(value, str):
         return made(place, Log, path(value, place))  # type: ignore[no-any-return]
     return made(place, Log, **table(LOG, value, place, 'a path, "screen" or a table'))  # type: ignore[no-any-return]
@@ -153,7 +156,7 @@ SERVICE: dict[str, Key] = {
     "groups": Key("groups", names_or_numbers, "its other groups"),
     "umask": Key("umask", octal, "its file mode creation mask"),
     "nice": Key("nice", whole, "-20 (gets most) to 19"),
-    "affinity": Key("affinity", wholes, "the processors that it runs on"),
+    "affinity": Key("affinity", some_wholes, "the processors that it runs on"),
     "rlimit": Key("rlimits", limits, "limits: nofile, core, as, ..."),
     "capabilities": Key("capabilities", capabilities, "what it may have: bounding and ambient"),
     "no-new-privs": Key("no_new_privs", boolean, "no set-uid program gives it more"),

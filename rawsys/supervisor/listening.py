@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -43,6 +44,10 @@ class ListenSocket:
             made.bind(path)
             self._path = path
             os.chmod(path, mode)
+        except OSError as error:  # of bind, which says neither the path nor, for one that is too long, a number
+            made.close()
+            why = error.strerror or f"{error}: {len(os.fsencode(path))} bytes, 107 at most"
+            raise OSError(error.errno or errno.ENAMETOOLONG, f"socket {self.name}: {why}", path) from None
         except BaseException:
             made.close()
             raise

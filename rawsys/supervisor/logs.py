@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 from rawsys import raw
 from rawsys.fd import Fd
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
         def write(self, data: bytes | memoryview) -> int:
             """As much as goes; gives how much that was."""
+
+        def begin(self) -> None:
+            """A new run of the service begins."""
 
         def tail(self, lines: int) -> bytes:
             """The last lines that were written."""
@@ -186,6 +190,17 @@ class RotatedFile:
         self._fd = Fd.open(self._path, _APPEND, 0o644)
         self._written = self._fd.stat().size
         self._mid = self._mid and self._written > 0
+
+    def begin(self) -> None:
+        """Where somebody removed or renamed the file, a new one is begun: nobody would find what goes into the old one."""
+        if self._fd is None:
+            return
+        with suppress(OSError):
+            mine, there = self._fd.stat(), os.stat(self._path)
+            if (mine.inode, mine.device) == (there.st_ino, there.st_dev):
+                return
+        self._fd.close()
+        self._fd = None
 
     def _rotate(self) -> None:
         if self._fd is not None:

@@ -48,13 +48,14 @@ class Roster:
     def _have(self, service: Service, here: list[Instance], wanted: bool) -> None:
         """Have as many instances as the service says: the last ones leave, new ones start if the service is wanted up."""
         self._leave([instance for instance in here if instance.number >= service.instances])
+        numbered = {instance.number: instance for instance in here}
         for number in range(service.instances):
-            known = next((instance for instance in here if instance.number == number), None)
+            known = numbered.get(number)
             if known is None:
                 here.append(known := Instance(service, number, self._supervisor))
             self._leaving.pop(known, None)
             if wanted and not known.goal_up:
-                self._supervisor.start(f"{service.name}/{number}")
+                self._supervisor.want_up(known)
 
     def remove(self, name: str) -> None:
         """Stop a service and forget it, when nothing of it is left.  ValueError when another one comes after it."""

@@ -143,6 +143,9 @@ class ScreenSink:
             self._screen.put(self._head + lines + b"\n")
         return len(data)
 
+    def begin(self) -> None:
+        """A new run of the service begins: nothing has to be done."""
+
     def tail(self, lines: int) -> bytes:
         """The last lines, as far as they are kept."""
         return last_lines(self._recent, lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 HEADS = ("NAME", "STATE", "PID", "UPTIME", "RESTARTS", "LAST EXIT", "STARTS IN", "HEALTH")
 _COLOURS = {"running": "green", "done": "green", "starting": "cyan", "waiting": "cyan", "backoff": "yellow", "exited": "yellow",
             "stopping": "yellow", "killing": "yellow", "failed": "bold red", "stopped": "dim"}  # fmt: skip
+_LESSER = ("RESTARTS", "UPTIME", "STARTS IN", "LAST EXIT", "HEALTH")
+"""What a narrow terminal goes without, the first first."""
+_NARROW = 14
+"""Columns that an error or the words of a service need at least: the rest of it is folded or cut."""
+_WIDEST = 60
+"""Letters of a cell at most: an error with its path, and of what a service says the beginning."""
 EVERY = 1.0
 """Seconds between two looks of `watch`, where nothing happens."""
 
@@ -44,9 +51,18 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def _short(words: str | None) -> str:
-    """How it ended, or how well it is, in few letters: eight columns have to stand in 80."""
+    """How it ended, or how well it is, in few letters: eight columns have to stand in 80.
+
+    What a service says of itself (STATUS=) may be long, and may try to control the terminal of who looks at it.
+    """
     short = (words or "-").replace("killed by ", "").replace("exited with ", "exit ")
-    return re.sub(r"^not well \((\d+) of (\d+)\)$", r"not well \1/\2", short)
+    short = re.sub(r"^not well \((\d+) of (\d+)\)$", r"not well \1/\2", short)
+    short = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in short)
+    return short if len(short) <= _WIDEST else f"{short[: _WIDEST - 3]}..."
+
+
+def _on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()  # None where it was closed before we began
 
 
 def plain(rows: Iterable[dict[str, Any]]) -> str:
@@ -58,19 +74,35 @@ def plain(rows: Iterable[dict[str, Any]]) -> str:
     )
 
 
-def rich_table(rows: Iterable[dict[str, Any]]) -> Any:
-    """The table for a terminal.  ImportError where rich is not installed."""
+def _columns(lines: list[list[str]], width: int) -> list[int]:
+    """The columns that a terminal has room for: without the lesser ones rather than with a name that cannot be read."""
+    wide = {head: max(len(head), *(len(line[at]) for line in lines)) if lines else len(head)
+            for at, head in enumerate(HEADS)}  # fmt: skip
+    for head in ("LAST EXIT", "HEALTH"):
+        wide[head] = min(wide[head], _NARROW)
+    for head in _LESSER:
+        if sum(wide.values()) + 2 * (len(wide) - 1) <= width:
+            break
+        del wide[head]
+    return [at for at, head in enumerate(HEADS) if head in wide]
+
+
+def rich_table(rows: Iterable[dict[str, Any]], width: int) -> Any:
+    """The table for a terminal of so many columns.  ImportError where rich is not installed."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for head in HEADS:
+    rows = list(rows)
+    lines = [cells(row) for row in rows]
+    columns = _columns(lines, width)
+    for head in (HEADS[at] for at in columns):
         table.add_column(
             head, justify="right" if head in ("PID", "UPTIME", "RESTARTS") else "left", no_wrap=head != "LAST EXIT"
         )
-    for row in rows:
-        name, state, *rest = cells(row)
-        table.add_row(name, Text(state, style=_COLOURS.get(row["state"], "")), *(Text(cell) for cell in rest))
+    for row, line in zip(rows, lines, strict=True):
+        styles = {1: _COLOURS.get(row["state"], "")}
+        table.add_row(*(Text(line[at], style=styles.get(at, "")) for at in columns))
     return table
 
 
@@ -109,7 +141,7 @@ class Progress:
             self._show(len(failed), f"{len(failed)} failed" if failed else "")
 
     def _begin(self, names: list[str]) -> None:
-        if len(names) <= self.MANY or not sys.stdout.isatty():
+        if len(names) <= self.MANY or not _on_terminal():
             return
         try:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -148,23 +180,27 @@ def event_line(event: dict[str, Any]) -> str:
 
 def show_status(rows: list[dict[str, Any]]) -> None:
     """Print the table once."""
-    if sys.stdout.isatty():
+    if _on_terminal():
         try:
             from rich.console import Console
 
-            Console().print(rich_table(rows))
+            console = Console()
+            console.print(rich_table(rows, console.width))
             return
         except ImportError:
             pass
     print(plain(rows))
 
 
-def watch(client: Client, names: list[str]) -> int:
-    """Show the table anew whenever something happens, and once a second, until Ctrl-C or the end of the supervisor."""
+def watch(client: Client, names: list[str], *, as_json: bool = False) -> int:
+    """Show the table anew whenever something happens, and once a second, until Ctrl-C or the end of the supervisor.
+
+    As JSON it is one object a line.
+    """
     from rawsys.supervisor.client import NoSupervisorError
 
     try:
-        _watch(client, names)
+        _watch(client, names, as_json)
     except NoSupervisorError:
         print("rawsys: the supervisor has ended", file=sys.stderr)
         return 4
@@ -173,8 +209,12 @@ def watch(client: Client, names: list[str]) -> int:
     return 0
 
 
-def _watch(client: Client, names: list[str]) -> None:
-    if not sys.stdout.isatty():
+def _watch(client: Client, names: list[str], as_json: bool) -> None:
+    if as_json:
+        for rows in _each_look(client, names):
+            print(json.dumps({"services": rows}), flush=True)
+        return
+    if not _on_terminal():
         for rows in _each_look(client, names):
             print(plain(rows), flush=True)
         return
@@ -190,7 +230,7 @@ def _watch(client: Client, names: list[str]) -> None:
         for rows in _each_look(client, names):
             room = live.console.height - 2  # the heads, and what follows
             more = [] if len(rows) <= room + 1 else [Text(f"... {len(rows) - room} more")]
-            live.update(Group(rich_table(rows[:room] if more else rows), *more), refresh=True)
+            live.update(Group(rich_table(rows[:room] if more else rows, live.console.width), *more), refresh=True)
 
 
 def _over(text: str) -> str:

@@ -26,6 +26,8 @@ ATTRIBUTES = tuple(sorted({*COMMAND_NAMES} - _OURS))
 """Arguments of Command that are arguments of Service too."""
 _PROCESS = ("attributes", "command", "env", "extra_env", "log", "sockets")
 TARGETS = ("group", "main")
+MOST = 10_000
+"""Instances of one service: some zeros too many would keep the supervisor busy for hours, and deaf meanwhile."""
 
 
 class Ready:
@@ -184,8 +186,9 @@ class Service:
         unknown = [name for name in self.attributes if name not in ATTRIBUTES]
         if unknown:
             raise TypeError(_unknown(unknown[0]))
-        if isinstance(self.instances, bool) or not isinstance(self.instances, int) or self.instances < 0:
-            raise ValueError(f"instances is a number from 0 on, not {self.instances!r}")
+        number = self.instances
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MOST:
+            raise ValueError(f"instances is a number from 0 to {MOST}, not {number!r}")
         for name in ("start_timeout", "watchdog"):
             nanoseconds(getattr(self, name))
         if self.watchdog == 0:

@@ -129,12 +129,16 @@ class Supervisor:
     def start(self, name: str) -> None:
         """Want a service (``web``) or an instance (``web/2``) up.  KeyError for an unknown one."""
         for instance in self._staying(name):
-            self.order.let_go(instance)
-            instance.goal_up = True
-            if instance.state is State.STOPPED:
-                self._enqueue(instance)
-            else:
-                instance.feed(Event.START, "asked to start")
+            self.want_up(instance)
+
+    def want_up(self, instance: Instance) -> None:
+        """`start` for one instance."""
+        self.order.let_go(instance)
+        instance.goal_up = True
+        if instance.state is State.STOPPED:
+            self._enqueue(instance)
+        else:
+            instance.feed(Event.START, "asked to start")
 
     def stop(self, name: str) -> None:
         """Want it down: what requires it stops before it."""
@@ -303,6 +307,10 @@ class Supervisor:
             socket.close()
         self.sockets.clear()
         self.loop.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.loop.closed else "running" if self._running else "not running"
+        return f"<{type(self).__name__} {state}, services: {', '.join(self.services) or 'none'}>"
 
     def __enter__(self) -> Self:
         return self

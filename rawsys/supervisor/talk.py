@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+import sys
 from contextlib import suppress
 from types import NoneType
 
@@ -55,6 +56,8 @@ class Task:
             self._over({"error": str(error), "kind": "failed"})
         except (OSError, ValueError, KeyError) as error:
             self._over({"error": _text(error), "kind": "failed"})
+        except Exception as error:  # noqa: BLE001 - see _fault
+            self._over(_fault(error))
 
     def late(self) -> None:
         """Its time is over; what it began goes on."""
@@ -149,6 +152,8 @@ class Talk:
             self.send({"id": number, "error": f"this is no JSON: {error}", "kind": "usage"})
         except (Failed, OSError, ValueError, KeyError) as error:
             self.send({"id": number, "error": _text(error), "kind": "failed"})
+        except Exception as error:  # noqa: BLE001 - see _fault
+            self.send({"id": number, **_fault(error)})
         else:
             if answer is not None:
                 self.send({"id": number, "result": answer})
@@ -309,6 +314,15 @@ class Request:
     def follow(self, wants: Callable[[dict[str, Any]], bool]) -> None:
         """Send events from now on, until the connection ends."""
         self.talk.followed[self.number] = wants
+
+
+def _fault(error: Exception) -> dict[str, Any]:
+    """The answer where a verb has a fault of its own.
+
+    It would leave the loop, which ends the supervisor with all services: what somebody asked is not worth that.
+    """
+    sys.excepthook(type(error), error, error.__traceback__)
+    return {"error": f"an internal error: {type(error).__name__}: {error}", "kind": "failed"}
 
 
 def _text(error: BaseException) -> str:

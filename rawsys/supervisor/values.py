@@ -168,6 +168,13 @@ def wholes(value: Any, place: Place) -> list[int]:
     return [whole(each, place) for each in value]
 
 
+def some_wholes(value: Any, place: Place) -> list[int]:
+    """A list of integers, at least one."""
+    if not wholes(value, place):
+        raise ValueError("the list is empty")
+    return list(value)
+
+
 def octal(value: Any, place: Place) -> int:
     """A mode: "027" or 0o027."""
     if isinstance(value, str) and re.fullmatch(r"(0o)?[0-7]{1,4}", value):
@@ -224,6 +231,10 @@ def limits(value: Any, place: Place) -> dict[int, int | tuple[int | None, int | 
         pair = isinstance(limit, list) and len(limit) == 2
         try:
             found[constant] = tuple(map(_limit, limit)) if pair else _limit(limit)
+            if pair:
+                soft, hard = found[constant]
+                if hard is not None and (soft is None or soft > hard):
+                    raise ValueError(f"the soft limit comes first, and is not above the hard one: {limit}")
         except ValueError as error:
             wrong.append((place.key(name), str(error)))
     if wrong:

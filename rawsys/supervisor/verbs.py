@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 
+from rawsys.supervisor.service import MOST
 from rawsys.supervisor.table import ACTIVE, Event, State
 from rawsys.supervisor.words import near
 
@@ -240,8 +241,8 @@ def scale(request: Request) -> dict[str, Any] | None:
     supervisor = request.daemon.supervisor
     names, count, (waits, timeout) = request.names(), request.take("count", int, None), _wait(request)
     request.no_more()
-    if count is None or count < 0:
-        raise Usage("how many instances? A number from 0 on")
+    if count is None or not 0 <= count <= MOST:
+        raise Usage(f"how many instances? A number from 0 to {MOST}" + ("" if count is None else f", not {count}"))
     if len(names) != 1 or names[0] not in supervisor.services:
         raise Failed(f"no service {names[0]}{near(names[0], supervisor.services)}" if names else "which service?")
     name = names[0]
@@ -274,6 +275,8 @@ def logs(request: Request) -> dict[str, Any] | None:
     """The last lines of services' output, and, followed, what comes."""
     names, lines, follow = request.names(), request.take("lines", int, _TAIL), request.take("follow", bool, False)
     request.no_more()
+    if lines < 0:
+        raise Usage(f"how many lines? A number from 0 on, not {lines}")
     instances = selected(request.daemon.supervisor, names, otherwise_all=True)
     if not any(instance.service.log for instance in instances):
         raise Failed(f"{', '.join(i.name for i in instances)} has no log: its output is the supervisor's own")
