@@ -90,8 +90,14 @@ def _make(family: str) -> type[int]:
     if kind == "flag":
         # EnumType gives each class of flags the operators of enum.Flag, over those that it inherits.
         made.__invert__ = Flags.__invert__  # type: ignore[method-assign, assignment]  # the class is one of Flags
+    # By its number: CPython 3.11.0 to 3.11.3 pickle by name, which a constant newer than the class does not have.
+    made.__reduce_ex__ = _reduced  # type: ignore[method-assign, assignment]  # as above
     made.__doc__ = f"{family}: {_catalog.doc(family)}."
     return made
+
+
+def _reduced(constant: int, _protocol: object) -> tuple[type[int], tuple[int]]:
+    return type(constant), (int(constant),)
 
 
 def _family_of(made: type[int]) -> str:
