@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from controlling import SECONDS, Done, Run, command, supervising
-from support import INTERPRETER, in_child, need_root, readable
+from support import INTERPRETER, few_descriptors, in_child, need_root, readable
 
 from rawsys.supervisor import Client, ControlError, NoSupervisorError
 
@@ -760,6 +760,7 @@ def test_a_fault_of_the_supervisor_itself(tmp_path: Path) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
+@few_descriptors
 def test_standard_error_that_nobody_reads(tmp_path: Path) -> None:
     """The supervisor goes on, and says later how much was not said."""
     text = """
@@ -809,6 +810,7 @@ def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.deadline(120)
+@few_descriptors
 def test_two_hundred_services_of_one_file(tmp_path: Path) -> None:
     """All come up, stop and start by one command each."""
     text = "".join(f'[service.s{i}]\ncommand = ["sleep", "1000"]\n' for i in range(200))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from controlling import SECONDS, Run, command, on_a_terminal, shown, supervising
-from support import INTERPRETER, need, script
+from support import INTERPRETER, few_descriptors, need, script
 
 from rawsys.supervisor import screens
 
@@ -196,6 +196,7 @@ def test_watch_as_json(run: Run) -> None:
         assert process.wait(SECONDS) == 0
 
 
+@few_descriptors
 def test_more_services_than_lines(tmp_path: Path, words: list[str]) -> None:
     """The screen is not left by a line that scrolls it."""
     text = "".join(f'service.s{i:02}.command = ["sleep", "1000"]\n' for i in range(40))
@@ -206,6 +207,7 @@ def test_more_services_than_lines(tmp_path: Path, words: list[str]) -> None:
             assert "s20" in text and "s22" not in text
 
 
+@few_descriptors
 def test_the_progress_of_many_starts(tmp_path: Path) -> None:
     """One bar on a terminal with rich, lines without; then what failed, with the end of its log."""
     text = "".join(f'service.s{i}.command = ["sleep", "1000"]\n' for i in range(30))
