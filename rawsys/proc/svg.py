@@ -293,20 +293,37 @@ _ARROWS = {"stack": 1, "mapped memory": 1, "heap": -1}
 
 def _notes(placed: list[_Placed]) -> list[str]:
     """What each part is for, beside it; an arrow shows where it grows to."""
-    lines, free = [], float(_TOP)
-    for place in sorted({place.part.title: place for place in placed}.values(), key=lambda place: place.top):
-        words = _NOTES.get(place.part.title, ())
-        y = max(free, place.top + place.height / 2 - 8 * len(words) + 10)
+    lines: list[str] = []
+    for title, y in _note_places(placed):
+        words = _NOTES[title]
         for index, text in enumerate(words):
             style = "ink" if index == 0 else "pale"
             lines.append(f'<text class="{style}" x="{_NOTE}" y="{y + 17 * index:.1f}">{text}</text>')
-        if place.part.title in _ARROWS:
-            way = _ARROWS[place.part.title]
+        if title in _ARROWS:
+            way = _ARROWS[title]
             middle = y + 17 * (len(words) - 1) / 2 - 4
             arrow = f"M{_NOTE - 16} {middle - 12 * way:.1f}v{24 * way}m-5 {-6 * way}l5 {6 * way}l5 {-6 * way}"
             lines.append(f'<path class="edge" stroke-width="1.5" d="{arrow}"/>')
-        free = y + 17 * len(words) + 8
     return lines
+
+
+def _note_places(placed: list[_Placed]) -> list[tuple[str, float]]:
+    """The part and the first line of each note: in the middle of its part, or as near as the notes beside it let it be."""
+    found: list[tuple[str, float]] = []
+    free = float(_TOP)
+    for place in sorted({place.part.title: place for place in placed}.values(), key=lambda place: place.top):
+        count = len(_NOTES.get(place.part.title, ()))
+        if count:
+            y = max(free, place.top + place.height / 2 - 8 * count + 10)
+            found.append((place.part.title, y))
+            free = y + 17 * count + 8
+    lowest = float(_BOTTOM)
+    for index in reversed(range(len(found))):  # small parts at the bottom: what does not fit there moves up
+        title, y = found[index]
+        y = min(y, lowest - 17 * (len(_NOTES[title]) - 1))
+        found[index] = title, y
+        lowest = y - 25
+    return found
 
 
 def _legend(layout: Layout) -> list[str]:
