@@ -357,7 +357,7 @@ static PyMethodDef methods[] = {
               "into_raw($self, /)\n--\n\nGive the descriptor away: the number is the caller's to close.\n\n"
               "Raises BusyError while a call in another thread uses it, ClosedError when it is closed."),
     RS_METHOD("_pass_on", handle_pass_on,
-              "_pass_on($self, type, list, /)\n--\n\nGive the number to a new owner of that type, appended to the list, in one step."),
+              "_pass_on($self, cls, kept, /)\n--\n\nGive the number to a new owner of that type, appended to the list, in one step."),
     RS_METHOD("close", handle_close,
               "close($self, /)\n--\n\n`close(2)`: release the descriptor; doing it again does nothing.\n\n"
               "New calls are refused at once.  While another thread is inside a call with it, that call goes on\n"
