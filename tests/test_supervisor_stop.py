@@ -119,7 +119,7 @@ def test_a_zombie_is_no_member() -> None:
         "if os.fork() == 0:\n"  # the parent: leaves the group, and never waits for its child
         "    group = os.getpgrp(); child = os.fork()\n"
         "    if child == 0: os._exit(0)\n"
-        "    os.setsid(); os.write(begin, b'x'); os.read(9, 1)\n"  # until the test closes the other end
+        "    os.setsid(); os.write(begin, b'x'); os.read(9, 1); os._exit(0)\n"  # until the test closes the other end
         "os.read(end, 1); os.write(3, b'\\n'); time.sleep(1000)"
     )
     hold, release = os.pipe()
@@ -146,8 +146,13 @@ def test_a_zombie_is_no_member() -> None:
 
 def test_stop_target_main_leaves_the_rest() -> None:
     """Only its process is asked and waited for; its group is its own business."""
-    code = "trap 'exit 0' TERM; (trap '' TERM; echo >&3; exec sleep 1000) & while :; do sleep 0.01; done"
-    outcome = supervise([sh("one", code, ready="fd", stop_target="main")], ("one", "running", down))
+    code = "trap 'exit 0' TERM; (trap '' TERM; echo >&3; read -r line <&9) & while :; do sleep 0.01; done"
+    hold, release = os.pipe()  # what is left reads until the test closes the other end
+    try:
+        outcome = supervise([sh("one", code, ready="fd", stop_target="main", fds={9: hold})], ("one", "running", down))
+    finally:
+        os.close(hold)
+        os.close(release)
     assert outcome.path("one")[-2:] == ["stopping", "stopped"]
     assert outcome.left >= 1
 
