@@ -218,5 +218,5 @@ class Owners(RuleBasedStateMachine):
             os.close(number)
 
 
-Owners.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+Owners.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 test_owners = Owners.TestCase
