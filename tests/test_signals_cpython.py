@@ -39,14 +39,17 @@ def test_ctrl_c_ends_a_wait() -> None:
     for make, wait in ((SignalFlag, "wait"), (SignalQueue, "get")):
         with make(SIGUSR1) as owner:
 
-            def send() -> None:
+            def send(begun: threading.Event) -> None:
+                begun.wait()  # starting a thread and taking the GIL are waits on a futex as well
                 until_blocked(tid, 202)
                 tgkill(os.getpid(), tid, SIGINT)
 
+            begun = threading.Event()
             with blocked(SIGINT):
-                thread = threading.Thread(target=send)
+                thread = threading.Thread(target=send, args=(begun,))
                 thread.start()
             with pytest.raises(KeyboardInterrupt):
+                begun.set()
                 getattr(owner, wait)()
             thread.join()
 
