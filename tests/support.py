@@ -174,6 +174,22 @@ def leaks(before: dict[str, Any], patience: float = 2.0) -> list[str]:
     return found
 
 
+# ---- handlers ----
+
+
+@contextlib.contextmanager
+def handled(number: int, handler: Any) -> Iterator[None]:
+    """A Python handler for a while; the kernel's action comes back bit for bit."""
+    before = bytearray(32)
+    raw.rt_sigaction(number, None, before, 8)
+    old = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, old)
+        raw.rt_sigaction(number, before, None, 8)
+
+
 # ---- the deadline of a test ----
 
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from support import fail_calls, few_descriptors, in_child, until_blocked
+from support import fail_calls, few_descriptors, handled, in_child, until_blocked
 
-from rawsys import Command, constants, raw
+from rawsys import Command, constants
 from rawsys.errors import ClosedError
 from rawsys.events import Epoll, TimerFd, _numbers
 from rawsys.events import epoll as epoll_module
@@ -37,19 +37,6 @@ def pipe() -> Iterator[tuple[Fd, Fd]]:
     reading, writing = Fd.pipe(os.O_NONBLOCK)
     with reading, writing:
         yield reading, writing
-
-
-@contextlib.contextmanager
-def handled(number: int, handler: Any) -> Iterator[None]:
-    """A Python handler for a while; the kernel's action comes back bit for bit."""
-    before = bytearray(32)
-    raw.rt_sigaction(number, None, before, 8)
-    old = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, old)
-        raw.rt_sigaction(number, before, None, 8)
 
 
 def watched_by(epoll: Epoll) -> list[int]:

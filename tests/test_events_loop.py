@@ -22,9 +22,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
-from support import INTERPRETER, in_child, need, run_python, script, until_blocked
+from support import INTERPRETER, handled, in_child, need, run_python, script, until_blocked
 
-from rawsys import raw
 from rawsys.constants import IN_CREATE
 from rawsys.errors import ClosedError
 from rawsys.events import Epoll, EventLoop, Inotify, Timer, TimerFd
@@ -51,19 +50,6 @@ def fds() -> Iterator[Callable[..., Fd]]:
             return stack.enter_context(Fd.eventfd(value))
 
         yield make
-
-
-@contextlib.contextmanager
-def handled(number: int, handler: Any) -> Iterator[None]:
-    """A Python handler for a while; the kernel's action comes back bit for bit."""
-    before = bytearray(32)
-    raw.rt_sigaction(number, None, before, 8)
-    old = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, old)
-        raw.rt_sigaction(number, before, None, 8)
 
 
 @contextlib.contextmanager

@@ -254,10 +254,10 @@ def states_of_children(pid: int) -> set[str]:
 
 
 FOREGROUND = """
-import os, time
+import os, signal
 print("foreground:", os.tcgetpgrp(0) == os.getpgrp(), os.getpgrp() == os.getpid(), flush=True)
 print("echo of", input(), flush=True)
-time.sleep(1000)
+signal.pause()
 """
 
 

@@ -72,8 +72,8 @@ def server(folder: Path, how: str) -> Iterator[int]:
 def test_ready_by_every_means(tmp_path: Path) -> None:
     """Nothing is running before its probe, its log, its descriptor or its message says so."""
     notify = (
-        "import os, socket, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM);"
-        "s.connect(chr(0) + os.environ['NOTIFY_SOCKET'][1:]); s.send(b'STATUS=warm\\\\nREADY=1'); time.sleep(1000)"
+        "import os, signal, socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM);"
+        "s.connect(chr(0) + os.environ['NOTIFY_SOCKET'][1:]); s.send(b'STATUS=warm\\\\nREADY=1'); signal.pause()"
     )
     text = f"""
         [defaults]
@@ -287,7 +287,7 @@ def test_watchdog(tmp_path: Path) -> None:
         "    time.sleep(0.05)\n"
         "if sys.argv[1] == 'barks':\n"
         "    s.send(b'WATCHDOG=trigger')\n"
-        "time.sleep(1000)\n"
+        "signal.pause()\n"
     )
     text = "".join(
         f"""

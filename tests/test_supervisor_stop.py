@@ -114,13 +114,13 @@ def test_what_a_leader_leaves_in_its_group_is_ended_before_the_next_run() -> Non
 def test_a_zombie_is_no_member() -> None:
     """A member of the group is dead, and its parent, which is in another session, does not reap it: stopped all the same."""
     code = (
-        "import os, time\n"
+        "import os, signal\n"
         "end, begin = os.pipe()\n"
         "if os.fork() == 0:\n"  # the parent: leaves the group, and never waits for its child
         "    group = os.getpgrp(); child = os.fork()\n"
         "    if child == 0: os._exit(0)\n"
         "    os.setsid(); os.write(begin, b'x'); os.read(9, 1); os._exit(0)\n"  # until the test closes the other end
-        "os.read(end, 1); os.write(3, b'\\n'); time.sleep(1000)"
+        "os.read(end, 1); os.write(3, b'\\n'); signal.pause()"
     )
     hold, release = os.pipe()
     try:

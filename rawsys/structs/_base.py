@@ -59,7 +59,7 @@ class KernelStruct(ctypes.Structure):
         return bytes(self) == bytes(other)
 
     # Memory that the kernel may change at any time has no hash.
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # so Python says "not hashable"
 
     def __repr__(self) -> str:
         shown = [f"{n}={self._show(n)}" for n, f in self._plan.items() if n[0] != "_" and not f.overlay]

@@ -115,7 +115,7 @@ class Field:
         elif self.word == "descriptor" and hasattr(value, "fileno"):
             value = value.fileno()
         try:
-            number = index(value)  # type: ignore[arg-type]
+            number = index(value)  # type: ignore[arg-type]  # TypeError below
         except TypeError:
             hint = " (an address as int: see address_of() and point())" if self.word == "address" else ""
             raise TypeError(f"{self.name} takes an int, not {type(value).__name__}{hint}") from None

@@ -202,7 +202,7 @@ class rseq(KernelStruct):
         """One at an address that is a multiple of 32, as the kernel demands."""
         space = (ctypes.c_char * (cls.sizeof() + 31))()
         made = cls.from_buffer(space, -ctypes.addressof(space) % 32)
-        made.__init__(**fields)  # type: ignore[misc]
+        made.__init__(**fields)  # type: ignore[misc]  # of an instance: it was made in place
         return made
 
 

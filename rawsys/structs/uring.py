@@ -28,7 +28,7 @@ class io_sqring_offsets(KernelStruct):
     ring_entries: u32
     flags: u32
     dropped: u32
-    array: u32  # type: ignore[assignment]
+    array: u32  # type: ignore[assignment]  # a method of the base has that name
     _resv1: u32
     user_addr: ptr
 

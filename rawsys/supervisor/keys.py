@@ -54,8 +54,8 @@ def command(value: Any, place: Place) -> Any:
 def restart(value: Any, place: Place) -> Restart:
     """One of the policies, or a table."""
     if isinstance(value, str):
-        return made(place, Restart, value)  # type: ignore[no-any-return]  # a Restart
-    return made(place, Restart, **table(RESTART, value, place, "a policy or a table"))  # type: ignore[no-any-return]
+        return made(place, Restart, value)
+    return made(place, Restart, **table(RESTART, value, place, "a policy or a table"))
 
 
 def log(value: Any, place: Place) -> Log:
@@ -65,8 +65,8 @@ def log(value: Any, place: Place) -> Log:
     if value == "":
         raise ValueError("the path is empty")  # it would be the folder of the file
     if isinstance(value, str):
-        return made(place, Log, path(value, place))  # type: ignore[no-any-return]
-    return made(place, Log, **table(LOG, value, place, 'a path, "screen" or a table'))  # type: ignore[no-any-return]
+        return made(place, Log, path(value, place))
+    return made(place, Log, **table(LOG, value, place, 'a path, "screen" or a table'))
 
 
 def log_stderr(value: Any, place: Place) -> str | Log:
@@ -105,7 +105,7 @@ def ready(value: Any, place: Place) -> tuple[Ready, float | None]:
 def check(value: Any, place: Place) -> Probe:
     """A table: what is asked, how often, and how long it may take."""
     told = table(CHECK, value, place, 'a table such as { http = "http://127.0.0.1:8000/health" }')
-    return made(place, Probe, **told)  # type: ignore[no-any-return]
+    return made(place, Probe, **told)
 
 
 RESTART: dict[str, Key] = {

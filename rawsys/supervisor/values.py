@@ -6,11 +6,13 @@ import re
 import resource
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from rawsys.supervisor.listening import parts
 from rawsys.supervisor.units import seconds, size
 from rawsys.supervisor.words import near, signal_number
+
+T = TypeVar("T")
 
 
 class Place(NamedTuple):
@@ -306,7 +308,7 @@ def unknown(word: str, known: Iterable[str]) -> str:
     return f"unknown key{near(word, known)}"
 
 
-def made(place: Place, maker: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def made(place: Place, maker: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """What a class makes of values, its complaints as those about this place."""
     try:
         return maker(*args, **kwargs)
