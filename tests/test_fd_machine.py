@@ -218,6 +218,6 @@ class Owners(RuleBasedStateMachine):
             os.close(number)
 
 
-_EXAMPLES = 200 if os.environ.get("RAWSYS_LONG") else 25  # set by .ci/long, which runs all tests as well
+_EXAMPLES = 200 if os.environ.get("RAWSYS_LONG") else 50  # set by .ci/long, which runs all tests as well
 Owners.TestCase.settings = settings(max_examples=_EXAMPLES, stateful_step_count=30, deadline=None)
 test_owners = Owners.TestCase

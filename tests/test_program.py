@@ -701,13 +701,13 @@ def test_stat_many_is_a_sequence_of_records(tmp_path: Path) -> None:
 
 
 def test_read_files_makes_three_calls_a_file(tmp_path: Path) -> None:
-    """strace over 2,000 files: 6,000 calls, and few more."""
+    """strace -c over 10,000 files: 30,000 calls, and few more."""
     strace = need("strace")
-    for i in range(2_000):
+    for i in range(10_000):
         (tmp_path / f"f{i}").write_bytes(b"content")
     code = f"""
 import os, rawsys
-paths = [f"{tmp_path}/f{{i}}" for i in range(2_000)]
+paths = [f"{tmp_path}/f{{i}}" for i in range(10_000)]
 rawsys.read_files(paths[:1])
 os.getpgid(0)
 assert set(rawsys.read_files(paths)) == {{b"content"}}
@@ -719,8 +719,8 @@ os.getpgid(0)
     first, last = (i for i, name in enumerate(calls) if name == "getpgid")
     made = calls[first + 1 : last]
     counts = {name: made.count(name) for name in ("openat", "pread64", "close")}
-    assert all(2_000 <= count <= 2_010 for count in counts.values()), counts
-    assert len(made) <= 6_400
+    assert all(10_000 <= count <= 10_010 for count in counts.values()), counts
+    assert len(made) <= 30_400
 
 
 # ---- all rules at once ----

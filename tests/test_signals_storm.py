@@ -74,7 +74,7 @@ def owners() -> list[object]:
 def test_storm(work: str) -> None:
     """Spawns, threads, garbage collections, imports, owners that come and go, and forks live through a storm of signals."""
     counter, flag, queue, action = mine = owners()
-    for _ in range(4):
+    for _ in range(8):
         before = counter.count  # type: ignore[attr-defined]
         with Storm():
             while counter.count == before:  # type: ignore[attr-defined]
@@ -151,7 +151,7 @@ WORK = {
 @everywhere_fresh
 def test_storm_until_the_end_of_the_interpreter(setting: str) -> None:
     """A storm goes on while interpreters end: each ends with status 0 and nothing on standard error."""
-    for _ in range(3):
+    for _ in range(6):
         done = run_python(
             setting
             + """

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from concurrent.futures import ThreadPoolExecutor
+
 import thread_exits
 
 
-@pytest.mark.parametrize("index", range(8))
-def test_exit_is_clean(index: int) -> None:
+def test_exits_are_clean() -> None:
     """Edge 99: idle, blocked, busy and detached threads, in Python and in C: status 0, no word on stderr, nobody lost."""
-    assert thread_exits.run(index) is None
+    with ThreadPoolExecutor(2) as pool:  # an exit mostly waits
+        assert [wrong for wrong in pool.map(thread_exits.run, range(20)) if wrong] == []
