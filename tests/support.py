@@ -431,6 +431,20 @@ def fail_calls(errno: int, *numbers: int) -> None:
     )
 
 
+def fail_call_when(errno: int, number: int, argument: int, value: int) -> None:
+    """As `fail_calls`, for one call where one of its arguments, from 0, has a value of 32 bits."""
+    _filter(
+        [
+            (_LOAD, 0, 0, 0),
+            (_EQUAL, 0, 3, number),
+            (_LOAD, 0, 0, 16 + 8 * argument),
+            (_EQUAL, 0, 1, value),
+            (_RETURN, 0, 0, _ERRNO | errno),
+            (_RETURN, 0, 0, _ALLOW),
+        ]
+    )
+
+
 def _close_the_cell() -> None:
     """Let only memory (mmap, munmap, brk, mremap, madvise) and exit_group(0) through."""
     memory = (9, 11, 12, 25, 28)

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 from supervising import FOREVER, ONCE, Noting, down, held, sh, supervise
-from support import fail_calls, in_child, need, need_root, readable
+from support import fail_call_when, fail_calls, in_child, need, need_root, readable
 from test_supervisor_death import guardian_of
 
 from rawsys.supervisor import Log, Restart, Service, Supervisor
 
 CLONE, FORK, VFORK, CLONE3 = 56, 57, 58, 435
+EPOLL_CTL, EPOLL_CTL_ADD = 233, 1
 
 
 # ---- what a service gets ----
@@ -108,6 +109,29 @@ def test_no_process_is_to_be_had(number: int) -> None:
     waits = outcome.all("one", "backoff")
     assert [os.strerror(number) in wait.reason for wait in waits] == [False] + [True] * 4
     assert outcome.path("two") == ["starting", "running", "stopping", "stopped"]
+    assert (outcome.code, outcome.left) == (0, 0)
+
+
+@pytest.mark.parametrize("ready", ["none", "fd"])
+def test_nothing_more_can_be_watched(ready: str) -> None:
+    """From some moment on epoll takes no descriptor (ENOSPC): what dies goes into backoff, and no child runs unknown."""
+
+    def begin(supervisor: Noting) -> None:
+        fail_call_when(errno.ENOSPC, EPOLL_CTL, 1, EPOLL_CTL_ADD)
+        os.kill(supervisor.named("one")[0].pid or 0, signal.SIGKILL)
+
+    service = sh("one", "echo >&3; exec sleep 1000", ready=ready, restart=Restart(base=0.01, limit=9, retry_after=None))
+    if ready == "none":
+        service = service.replace(command=FOREVER)
+    outcome = supervise(
+        [service, Service("two", FOREVER, after=["one"])],
+        ("two", "running", begin),
+        *[("one", "backoff", lambda s: None)] * 4,
+        ("one", "backoff", down),
+    )
+    waits = outcome.all("one", "backoff")
+    assert [os.strerror(errno.ENOSPC) in wait.reason for wait in waits] == [False] + [True] * 4
+    assert outcome.path("two")[-3:] == ["running", "stopping", "stopped"]
     assert (outcome.code, outcome.left) == (0, 0)
 
 

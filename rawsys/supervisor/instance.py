@@ -106,18 +106,15 @@ class Instance(Machine):
             pump.sink.begin()
         if self.service.ready.kind != "fd":
             return self._command.spawn()
-        read, write = Fd.pipe()
+        self._ready_end, write = Fd.pipe()
         with write:
-            try:
-                command = self._command.replace(fds={**self._command.fds, self.service.ready.fd: write})
-                child = command.spawn()
+            try:  # all that can fail comes before the spawn: nobody would know of a child that is there by then
+                self._ready_end.nonblocking = True
+                self._world.loop.register(self._ready_end, self._ready_line)
+                return self._command.replace(fds={**self._command.fds, self.service.ready.fd: write}).spawn()
             except BaseException:
-                read.close()
+                self._close_ready_end()
                 raise
-        read.nonblocking = True
-        self._ready_end = read
-        self._world.loop.register(read, self._ready_line)
-        return child
 
     def _prepare(self) -> Command:
         """The Command of all its starts."""
@@ -296,7 +293,8 @@ class Instance(Machine):
 
     def _close_ready_end(self) -> None:
         if self._ready_end is not None:
-            self._world.loop.unregister(self._ready_end)
+            if self._ready_end in self._world.loop:
+                self._world.loop.unregister(self._ready_end)
             self._ready_end.close()
             self._ready_end = None
 

@@ -19,7 +19,7 @@ from rawsys.supervisor.output import Output
 from rawsys.supervisor.remains import Remains
 from rawsys.supervisor.roster import Roster
 from rawsys.supervisor.table import ACTIVE, ENDED, UP, Event, State
-from rawsys.supervisor.words import KILL, SIGNALS, ignored_signals, near, signal_name
+from rawsys.supervisor.words import KILL, SIGNALS, ignored_signals, near, signal_name, signal_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -203,8 +203,6 @@ class Supervisor:
 
     def signal(self, name: str, signal: int | str) -> None:
         """Send a signal to its process, not to its group.  ProcessLookupError where there is none."""
-        from rawsys.supervisor.words import signal_number
-
         number = signal_number(signal)
         for instance in self.named(name):
             if instance.child is None:
@@ -409,7 +407,7 @@ class Supervisor:
         if self._news or self._to_start:
             return
         if self._stopping:
-            if not any(instance.state in ACTIVE for instance in self.all()):
+            if self.ended:
                 self._finish()
         elif self.exit_when == "all-done" and all(
             instance.state in ENDED and not instance.waits_for_retry for instance in self.all()
