@@ -16,7 +16,7 @@ from supervising import FOREVER, ONCE, Noting, down, held, sh, supervise
 from support import fail_call_when, fail_calls, in_child, need, need_root, readable
 from test_supervisor_death import guardian_of
 
-from rawsys.supervisor import Log, Restart, Service, Supervisor
+from rawsys.supervisor import Log, Probe, Restart, Service, Supervisor
 
 CLONE, FORK, VFORK, CLONE3 = 56, 57, 58, 435
 EPOLL_CTL, EPOLL_CTL_ADD = 233, 1
@@ -133,6 +133,37 @@ def test_nothing_more_can_be_watched(ready: str) -> None:
     assert [os.strerror(errno.ENOSPC) in wait.reason for wait in waits] == [False] + [True] * 4
     assert outcome.path("two")[-3:] == ["running", "stopping", "stopped"]
     assert (outcome.code, outcome.left) == (0, 0)
+
+
+def test_what_a_leader_leaves_cannot_be_watched() -> None:
+    """Epoll takes no member of its group: it is looked at again and again until it is gone."""
+
+    def begin(supervisor: Noting) -> None:
+        fail_call_when(errno.ENOSPC, EPOLL_CTL, 1, EPOLL_CTL_ADD)
+        os.kill(supervisor.named("one")[0].pid or 0, signal.SIGKILL)
+
+    code = "(trap '' TERM; echo >&3; while :; do sleep 0.01; done) & wait"
+    outcome = supervise(
+        [sh("one", code, ready="fd", stop=["TERM", 0.1, "KILL"], restart=ONCE)],
+        ("one", "running", begin),
+        exit_when="all-done",
+    )
+    assert outcome.path("one")[:3] == ["starting", "running", "exited"]
+    assert outcome.left == 0
+
+
+@pytest.mark.parametrize("kind", ["exec", "tcp"])
+def test_a_probe_cannot_be_watched(kind: str) -> None:
+    """Epoll takes neither its child nor its socket: that counts as a failure, and nothing of the probe is left."""
+
+    def begin(supervisor: Noting) -> None:
+        fail_call_when(errno.ENOSPC, EPOLL_CTL, 1, EPOLL_CTL_ADD)
+
+    told: dict[str, Any] = {"exec": FOREVER} if kind == "exec" else {"tcp": "127.0.0.1:1"}
+    service = Service("one", FOREVER, check=Probe(every=0.02, fails=2, **told), restart=ONCE)
+    outcome = supervise([service], ("one", "running", begin), exit_when="all-done")
+    assert os.strerror(errno.ENOSPC) in outcome.all("one", "stopping")[0].reason
+    assert outcome.left == 0
 
 
 def test_no_guardian_is_to_be_had() -> None:

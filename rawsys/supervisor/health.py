@@ -152,13 +152,15 @@ class Asking:
             self._timer = None
         child, self._child = self._child, None
         if child is not None:
-            self._loop.unregister(child)
+            if child in self._loop:
+                self._loop.unregister(child)
             child.send_signal(KILL, group=True)
             child.kill()
             child.close()
             self._instance.forget_helper(child.pid)
         if self._socket is not None:
-            self._loop.unregister(self._socket)
+            if self._socket in self._loop:
+                self._loop.unregister(self._socket)
             self._socket.close()
             self._socket = None
 
@@ -167,9 +169,9 @@ class Asking:
     def _run(self, words: tuple[Text, ...]) -> None:
         command = self._instance.helper_command(words, stdin=NULL, stdout=NULL, stderr=NULL)
         child = command.spawn()
+        self._child = child
         self._instance.know_helper(child.pid)
         self._loop.register(child, self._ended)
-        self._child = child
 
     def _ended(self, child: Child, _: int) -> None:
         self._loop.unregister(child)
@@ -200,11 +202,10 @@ class Asking:
             host = self._probe.http.split("/")[2]
             try:
                 made.send(f"GET {self._probe.path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                self._loop.unregister(made)
+                self._loop.register(made, self._answered)
             except OSError as error:  # it has hung up already
                 self._over(f"http: {error.strerror}")
-                return
-            self._loop.unregister(made)
-            self._loop.register(made, self._answered)
 
     def _answered(self, made: socket.socket, _: int) -> None:
         try:

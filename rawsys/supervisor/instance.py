@@ -262,8 +262,12 @@ class Instance(Machine):
             held = Pid.open(member)
         except OSError:
             return
+        try:
+            self._world.loop.register(held, self._member_ended)
+        except OSError:  # no more can be watched
+            held.close()
+            return
         self._members[member] = held
-        self._world.loop.register(held, self._member_ended)
 
     def _member_ended(self, member: Pid, _: int) -> None:
         self._world.loop.unregister(member)
