@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -18,9 +19,11 @@ from typing import Any
 
 import pytest
 from controlling import SECONDS, Done, Run, command, supervising
-from support import INTERPRETER, few_descriptors, in_child, need_root, readable
+from support import INTERPRETER, fail_call_when, few_descriptors, in_child, need_root, readable
 
-from rawsys.supervisor import Client, ControlError, NoSupervisorError
+from rawsys.supervisor import Change, Client, ControlError, NoSupervisorError, Notice, State
+from rawsys.supervisor.config import load
+from rawsys.supervisor.daemon import Daemon
 
 SHOP = """
 [defaults]
@@ -815,6 +818,38 @@ def test_logs_that_cannot_be_written(tmp_path: Path) -> None:
         assert run.run("reload").code == 0
         assert run.run("start", "stuck").code == 0
         assert "log_trouble" not in run.status("stuck")["stuck"]
+
+
+def test_a_client_that_cannot_be_watched_is_hung_up_on(tmp_path: Path) -> None:
+    """Epoll takes no descriptor any more (ENOSPC): the services run on, and end in order."""
+    (tmp_path / "rawsys.toml").write_text('service.a.command = ["sleep", "1000"]')
+
+    def served() -> tuple[bytes, bool, int]:
+        daemon = Daemon(load(tmp_path / "rawsys.toml"))
+        supervisor = daemon.supervisor
+        said = []
+
+        def ask() -> None:
+            fail_call_when(errno.ENOSPC, 233, 1, 1)  # epoll_ctl, EPOLL_CTL_ADD
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(str(tmp_path / "rawsys.sock"))
+            supervisor.loop.call_later(0.05, answered, client)
+
+        def answered(client: socket.socket) -> None:
+            client.setblocking(False)
+            said.append((client.recv(1), supervisor.named("a")[0].state is State.RUNNING))
+            client.close()
+            supervisor.shutdown()
+
+        def told(record: Change | Notice) -> None:
+            if isinstance(record, Change) and record.to is State.RUNNING:
+                supervisor.loop.call_soon(ask)
+
+        supervisor.on_event(told)
+        code = daemon.run()
+        return *said[0], code
+
+    assert in_child(served) == (b"", True, 0)
 
 
 @pytest.mark.deadline(120)

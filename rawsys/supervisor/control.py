@@ -71,7 +71,10 @@ class Control:
                     self._loop.modify(listener, 0)
                     self._loop.call_later(0.1, self._listen_again)
                 return
-            Talk(self, peer)
+            try:
+                Talk(self, peer)
+            except OSError:  # no more can be watched: it is hung up on, as it would be by a listener that is full
+                peer.close()
 
     def _listen_again(self) -> None:
         if self._socket.fileno() >= 0:

@@ -91,8 +91,8 @@ class Talk:
         """Requests that want events as they come, with what they want of them."""
         self._lost: dict[object, int] = {}
         self._taps: list[Callable[[], object]] = []
-        control.talks.add(self)
         self._loop.register(peer, self._ready)
+        control.talks.add(self)
         uid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
         if uid not in (0, os.geteuid()):
             self._refuse(f"user {uid} may not control this supervisor, user {os.geteuid()} and root may", "failed")
